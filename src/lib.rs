@@ -1,1 +1,13 @@
-//! Standpipe.
+//! Standpipe: one program in which SQL moves data. This file is the code map; modules stand in layer order, and a module uses only those
+//! above it (`tests/tidy.rs` checks it).
+//!
+//! A statement travels `session` -> `standpipe_grammar` -> `plan` -> `execute` -> its owner (`pipe`, `views`, `query`) -> `session`.
+//! A change travels an extractor -> `pipe` -> a connector -> the catalog's checkpoint -> the extractor's `confirm`.
+
+// layer 1: facts that everybody may know
+pub mod config;
+pub mod error;
+// layer 2: what flows
+pub mod data;
+// layer 3: the contract, and the systems behind it
+pub mod plugin;

@@ -1,0 +1,92 @@
+//! A table at one version of its structure.
+
+use super::column::Column;
+use arrow::datatypes::{Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// A table's number for life in the catalog (its OID there). 0 = not known to the catalog (a table just listed at a source).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+pub struct TableId(pub u32);
+
+/// `schema.table` as its system has it, unquoted. Of MySQL and MongoDB the schema is their database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub name: String,
+}
+
+impl TableName {
+    /// Both parts.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        TableName { schema: schema.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for TableName {
+    /// For messages: parts that are not plain lower-case names are quoted as in PostgreSQL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |s: &str| {
+            s.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && s.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        for (i, part) in [&self.schema, &self.name].into_iter().enumerate() {
+            if i == 1 {
+                f.write_str(".")?;
+            }
+            if plain(part) { f.write_str(part)? } else { write!(f, "\"{}\"", part.replace('"', "\"\""))? }
+        }
+        Ok(())
+    }
+}
+
+/// A table with the columns it has at one version. Immutable; a schema change makes a new one. Shared as `Arc<TableVersion>`.
+#[derive(Debug, Clone)]
+pub struct TableVersion {
+    /// The table for life.
+    pub id: TableId,
+    /// The system's number for the table (PostgreSQL: relation OID), 0 where it has none: changes are matched by it, not by name.
+    pub source_id: u64,
+    /// Which copy of the table at the target this belongs to; a generation is never used twice.
+    pub generation: i64,
+    /// Name at the source.
+    pub name: TableName,
+    /// All columns, in the system's order; generated ones included (they are read and shown, never written).
+    pub columns: Vec<Column>,
+    /// Positions in `columns` of the key, in key order. Empty: no key.
+    pub key: Vec<usize>,
+    /// The columns as an Arrow schema; every `after` batch of this table has exactly this schema.
+    pub schema: SchemaRef,
+    /// Rows, as the system estimates them.
+    pub estimated_rows: Option<u64>,
+    /// Facts only the system's own plugin reads (PostgreSQL: replica identity, relkind, file node, pages), as text.
+    pub facts: std::collections::BTreeMap<String, String>,
+}
+
+impl TableVersion {
+    /// Makes a version, computing its Arrow schema.
+    pub fn new(name: TableName, columns: Vec<Column>, key: Vec<usize>) -> Self {
+        let schema = Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()));
+        TableVersion {
+            id: TableId(0),
+            source_id: 0,
+            generation: 0,
+            name,
+            columns,
+            key,
+            schema,
+            estimated_rows: None,
+            facts: Default::default(),
+        }
+    }
+    /// The key's columns as an Arrow schema, in key order.
+    pub fn key_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.key.iter().map(|&i| self.columns[i].field()).collect::<Vec<_>>()))
+    }
+    /// Position of a column by exact name.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name)
+    }
+}

@@ -1,0 +1,22 @@
+//! The only list of plugins. Adding one is a folder and a line here.
+
+use super::{Plugin, Role};
+
+/// Every plugin, in the order SHOW PIPEPLUGINS lists them.
+pub static PLUGINS: &[&Plugin] = &[];
+
+/// Finds a plugin by name or alias; case does not matter, `_` = `-`, `-source` = `-extractor`, `-sink` = `-connector`.
+pub fn find(role: Role, name: &str) -> Option<&'static Plugin> {
+    let mut name = super::option::normalise(name);
+    for (other, own) in [("-source", "-extractor"), ("-sink", "-connector")] {
+        if let Some(stem) = name.strip_suffix(other) {
+            name = format!("{stem}{own}");
+        }
+    }
+    PLUGINS.iter().copied().find(|p| p.role == role && (p.name == name || p.aliases.contains(&name.as_str())))
+}
+
+/// The plugin of a role for a system.
+pub fn of_system(role: Role, system: &str) -> Option<&'static Plugin> {
+    PLUGINS.iter().copied().find(|p| p.role == role && p.system == system)
+}
