@@ -1,0 +1,279 @@
+//! The disk: SQLite with a write-ahead log, fsynced at every commit. The only module that names the storage engine.
+//!
+//! Here are opening, making and upgrading the files and what the engine's errors mean; [`write`] and [`read`] have the
+//! statements. Nothing here knows what a record says.
+
+mod read;
+mod write;
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+use crate::error::{CatalogError, ErrorKind};
+use crate::id::{Timestamp, Uuid};
+use crate::options::OpenOptions;
+use crate::sum;
+use crate::upgrade::{self, Step};
+use crate::wal;
+
+pub(crate) use read::{Reader, Stored};
+
+/// The main file's name; the engine puts `-wal` and `-shm` beside it.
+pub(crate) const FILE: &str = "catalog.db";
+/// Marks the file as ours in SQLite's header ("STDP").
+const APPLICATION_ID: i32 = 0x5354_4450;
+const PAGE_BYTES: u64 = 4096;
+
+/// The writer's connection.
+pub(crate) struct Store {
+    conn: Connection,
+}
+
+/// The one row about the catalog itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Of this catalog, for life.
+    pub uuid: Uuid,
+    pub created_at: Timestamp,
+    pub version: u64,
+    pub records: u64,
+    /// Exclusive or of all records' sums.
+    pub fingerprint: u64,
+    /// The name of the key that secrets are sealed under.
+    pub secret_key: Option<String>,
+}
+
+impl Store {
+    /// Opens the catalog of a directory; makes or upgrades it where needed.
+    pub(crate) fn open(dir: &Path, options: &OpenOptions, steps: &[Step]) -> Result<Store, CatalogError> {
+        let path = dir.join(FILE);
+        if !exists(&path)? {
+            create(&path, steps)?;
+        }
+        wal::check(&log_path(&path)).map_err(|damage| {
+            CatalogError::corrupt("catalog's log is damaged", format!("{}: {damage}", log_path(&path).display()))
+        })?;
+        let mut store = Store { conn: connect(&path, false)? };
+        store.configure(options)?;
+        store.check_header(&path, steps)?;
+        if options.verify {
+            store.check_pages("quick_check")?;
+        }
+        store.upgrade(&path, steps)?;
+        // An empty log begins with new salts, so that remains of a torn write are never taken for writes.
+        store.truncate_log()?;
+        Ok(store)
+    }
+
+    /// Opens a copy of a catalog for looking at.
+    pub(crate) fn open_copy(path: &Path) -> Result<Store, CatalogError> {
+        Ok(Store { conn: connect(path, false)? })
+    }
+
+    fn configure(&self, options: &OpenOptions) -> Result<(), CatalogError> {
+        let pages = options.size_limit.map(|bytes| (bytes / PAGE_BYTES).max(1));
+        let set = || {
+            self.conn.busy_timeout(options.busy_timeout)?;
+            self.conn.pragma_update(None, "journal_mode", "WAL")?;
+            self.conn.pragma_update(None, "synchronous", if options.fsync { "FULL" } else { "OFF" })?;
+            self.conn.pragma_update(None, "wal_autocheckpoint", options.log_pages)?;
+            self.conn.pragma_update(None, "cell_size_check", true)?;
+            self.conn.pragma_update(None, "trusted_schema", false)?;
+            self.conn.pragma_update(None, "temp_store", "MEMORY")?;
+            pages.map_or(Ok(()), |pages| {
+                self.conn.pragma_update_and_check(None, "max_page_count", pages as i64, |_| Ok(()))
+            })
+        };
+        set().map_err(|e| fail("open the catalog", e))
+    }
+
+    /// The file is ours, and of a format we know.
+    pub(crate) fn check_header(&self, path: &Path, steps: &[Step]) -> Result<u32, CatalogError> {
+        let number = |name: &str| -> Result<i32, CatalogError> {
+            self.conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| fail("read the catalog", e))
+        };
+        let (id, format) = (number("application_id")?, number("user_version")?);
+        if id != APPLICATION_ID {
+            return Err(CatalogError::corrupt("file is not a catalog", format!("{} is something else", path.display())));
+        }
+        let known = upgrade::current(steps);
+        match u32::try_from(format) {
+            Ok(0) | Err(_) => Err(CatalogError::corrupt("catalog has no format version", path.display())),
+            Ok(format) if format > known => {
+                Err(CatalogError::new(ErrorKind::NewerFormat, "catalog was written by a newer release")
+                    .detail(format!("its format is {format}, this release knows up to {known}"))
+                    .hint("run the newer release, or restore the copy that it put beside the catalog"))
+            }
+            Ok(format) => Ok(format),
+        }
+    }
+
+    /// The engine's own check: `quick_check`, or `integrity_check` with the indexes.
+    pub(crate) fn check_pages(&self, pragma: &str) -> Result<(), CatalogError> {
+        let mut faults: Vec<String> = Vec::new();
+        let run = self.conn.pragma_query(None, pragma, |row| {
+            faults.push(row.get(0)?);
+            Ok(())
+        });
+        run.map_err(|e| fail("check the catalog", e))?;
+        if faults == ["ok"] {
+            return Ok(());
+        }
+        Err(CatalogError::corrupt("catalog is damaged", faults.join("; ")))
+    }
+
+    fn upgrade(&mut self, path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
+        let format = self.check_header(path, steps)?;
+        if format == upgrade::current(steps) {
+            return Ok(());
+        }
+        let copy = path.with_extension(format!("v{format}.db"));
+        if !exists(&copy)? {
+            let name = copy.to_string_lossy();
+            self.conn.execute("VACUUM INTO ?1", [name]).map_err(|e| fail("copy the catalog before its upgrade", e))?;
+        }
+        for step in steps.iter().filter(|step| step.to > format) {
+            run_step(&mut self.conn, step)
+                .map_err(|e| fail(&format!("upgrade the catalog to format {} ({})", step.to, step.what), e))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn truncate_log(&self) -> Result<(), CatalogError> {
+        let run = self.conn.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
+        run.map_err(|e| fail("carry over the catalog's log", e))
+    }
+}
+
+/// Makes the file whole under another name first: a catalog that is there but empty was truncated, never half made.
+fn create(path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
+    if exists(&log_path(path))? {
+        return Err(CatalogError::corrupt("catalog is missing", format!("{} is gone, its log is there", path.display())));
+    }
+    let new = path.with_extension("db.new");
+    let io = |e: &std::io::Error| CatalogError::io(format!("make {}", new.display()), e);
+    match std::fs::remove_file(&new) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&e)),
+        _ => {}
+    }
+    // The engine's other files take this mode over.
+    File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(|e| io(&e))?;
+    let mut conn = connect(&new, false)?;
+    let make = |conn: &mut Connection| {
+        conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        for step in steps {
+            run_step(conn, step)?;
+        }
+        conn.execute(
+            "INSERT INTO head (one, uuid, created_at, version, records, fingerprint) VALUES (1, ?1, ?2, 0, 0, 0)",
+            params![Uuid::new_v4().to_string(), Timestamp::now().0],
+        )
+    };
+    make(&mut conn).map_err(|e| fail("make the catalog", e))?;
+    conn.close().map_err(|(_, e)| fail("make the catalog", e))?;
+    let finish = || {
+        File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    };
+    finish().map_err(|e| io(&e))
+}
+
+/// One step of the format: all of it or nothing.
+fn run_step(conn: &mut Connection, step: &Step) -> rusqlite::Result<()> {
+    let tx = conn.transaction()?;
+    tx.execute_batch(step.script)?;
+    if step.rewrites {
+        rewrite(&tx, step)?;
+    }
+    tx.pragma_update(None, "user_version", step.to)?;
+    tx.commit()
+}
+
+/// Passes every record through the step; versions stay, sums and fingerprint follow.
+fn rewrite(tx: &rusqlite::Transaction<'_>, step: &Step) -> rusqlite::Result<()> {
+    let mut read = tx.prepare("SELECT id, collection, key, version, value FROM record")?;
+    let mut rows = read.query([])?;
+    let mut changed: Vec<(i64, Option<String>, i64)> = Vec::new();
+    let (mut records, mut fingerprint) = (0i64, 0u64);
+    while let Some(row) = rows.next()? {
+        let (id, collection, key, version): (i64, String, Vec<u8>, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let value: String = row.get(4)?;
+        let broken = |e| rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, Box::new(e));
+        let made = (step.record)(&collection, serde_json::from_str(&value).map_err(broken)?);
+        let text = made.map(|value| value.to_string());
+        let sum = text.as_ref().map_or(0, |text| sum::record(&collection, &key, version as u64, text));
+        records += i64::from(text.is_some());
+        fingerprint ^= sum;
+        changed.push((id, text, sum as i64));
+    }
+    for (id, text, sum) in changed {
+        match text {
+            Some(text) => tx.execute("UPDATE record SET value = ?2, sum = ?3 WHERE id = ?1", params![id, text, sum])?,
+            None => tx.execute("DELETE FROM record WHERE id = ?1", [id])?,
+        };
+    }
+    tx.execute("UPDATE head SET records = ?1, fingerprint = ?2", params![records, fingerprint as i64])?;
+    Ok(())
+}
+
+pub(crate) fn log_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn exists(path: &Path) -> Result<bool, CatalogError> {
+    match std::fs::metadata(path) {
+        Ok(data) if data.len() == 0 && path.ends_with(FILE) => {
+            Err(CatalogError::corrupt("catalog is empty", format!("{} has no bytes", path.display())))
+        }
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(CatalogError::io(format!("open {}", path.display()), &e)),
+    }
+}
+
+fn connect(path: &Path, read_only: bool) -> Result<Connection, CatalogError> {
+    let mode = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    conn.map_err(|e| fail("open the catalog", e))
+}
+
+/// What an error of the engine means.
+fn fail(doing: &str, error: rusqlite::Error) -> CatalogError {
+    let message = format!("could not {doing}");
+    let full = |message| {
+        CatalogError::new(ErrorKind::DiskFull, message)
+            .hint("free some disk space, or raise the catalog's size limit; nothing is lost")
+    };
+    let made = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => full(message),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            return CatalogError::corrupt("catalog is damaged", format!("{message}: {error}"));
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => CatalogError::new(ErrorKind::Locked, message)
+            .hint("end the other program that has catalog.db open"),
+        Some(ErrorCode::SystemIoFailure) if extended(&error) == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => full(message),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            CatalogError::new(ErrorKind::Io, message)
+                .hint("look for disk errors in the system's log and check the directory's owner and rights")
+        }
+        _ => match error {
+            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+                return CatalogError::corrupt("catalog is damaged", format!("{message}: {error}"));
+            }
+            _ => CatalogError::new(ErrorKind::Bug, message),
+        },
+    };
+    made.detail(error)
+}
+
+fn extended(error: &rusqlite::Error) -> i32 {
+    error.sqlite_error().map_or(0, |e| e.extended_code)
+}
