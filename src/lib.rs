@@ -11,3 +11,5 @@ pub mod error;
 pub mod data;
 // layer 3: the contract, and the systems behind it
 pub mod plugin;
+// layer 4: between plugins and catalog
+pub mod synced;
