@@ -1,0 +1,3 @@
+//! The crate's laws, from outside: goldens, sentences made from the table of productions, names, noise.
+
+mod examples;
