@@ -1,6 +1,6 @@
 //! The catalog's handle: open, read, write, watch, close.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{JoinHandle, ThreadId};
@@ -16,7 +16,7 @@ use crate::id::{Timestamp, Uuid, Version};
 use crate::lock::Lock;
 use crate::options::OpenOptions;
 use crate::pending::{Outcome, Pending};
-use crate::secret::{self, Keyring};
+use crate::secret::{self, Keyring, Sealed};
 use crate::snapshot::{self, Map, Maps, Snapshot};
 use crate::store::{Head, Reader, Store, Stored};
 use crate::sum;
@@ -52,16 +52,12 @@ impl Catalog {
         make_dir(dir)?;
         let lock = Lock::take(dir)?;
         let store = Store::open(dir, &options, steps)?;
-        let mut head = store.head()?;
-        let maps = load(&store, &head)?;
-        let keyring = Arc::new(Keyring::open(dir, &options.key)?);
-        match &head.secret_key {
-            Some(name) if !keyring.has(name) && !options.accept_new_key => return Err(secret::missing(name)),
-            Some(name) if *name == keyring.current() => {}
-            _ => {
-                head.secret_key = Some(keyring.current());
-                store.put_head(&head)?;
-            }
+        let head = store.head()?;
+        let (maps, keys) = load(&store, &head)?;
+        let needed = if options.accept_new_key { None } else { keys.first().map(String::as_str) };
+        let keyring = Arc::new(Keyring::open(dir, &options.key, needed)?);
+        if let Some(name) = keys.iter().find(|name| !keyring.has(name)).filter(|_| !options.accept_new_key) {
+            return Err(secret::missing(name));
         }
         let reader = Reader::open(dir, &options)?;
         let snapshot = Arc::new(Snapshot::new(Version(head.version), maps, keyring.clone()));
@@ -279,13 +275,14 @@ fn make_dir(dir: &Path) -> Result<(), CatalogError> {
     made.map_err(|e| CatalogError::io(format!("make the directory {}", dir.display()), &e))
 }
 
-/// Reads every record, and compares all of them with what the head says.
-fn load(store: &Store, head: &Head) -> Result<Maps, CatalogError> {
+/// Reads every record, and compares all of them with what the head says. Also the names of the keys they need.
+fn load(store: &Store, head: &Head) -> Result<(Maps, BTreeSet<String>), CatalogError> {
     let mut maps: Vec<Map> = CODECS.iter().map(|_| Map::default()).collect();
-    let (mut records, mut fingerprint) = (0u64, 0u64);
+    let (mut records, mut fingerprint, mut keys) = (0u64, 0u64, BTreeSet::new());
     store.records(|stored| {
         records += 1;
         fingerprint ^= stored.sum;
+        keys.extend(Sealed::keys_in(&stored.value).map(str::to_string));
         let (at, key, row) = read(&stored, head)?;
         let map = &mut maps[at];
         map.changed = map.changed.max(row.version);
@@ -302,7 +299,7 @@ fn load(store: &Store, head: &Head) -> Result<Maps, CatalogError> {
         let detail = format!("it should hold {} records and holds {records}, or others than it should", head.records);
         return Err(CatalogError::corrupt("catalog is damaged", detail));
     }
-    Ok(maps.into_iter().map(Arc::new).collect())
+    Ok((maps.into_iter().map(Arc::new).collect(), keys))
 }
 
 /// One record as it stands in the file; shared with the offline check.

@@ -1,10 +1,12 @@
 //! A change as data: planners make lists of them, the writer applies a list whole or not at all.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::collection::{Collection, Key};
 use crate::history::History;
 use crate::id::{Timestamp, Version};
+use crate::secret::hex;
 
 /// What must hold of a record at the moment its change is applied; otherwise the whole list is a conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +21,8 @@ pub enum Expect {
     Version(Version),
 }
 
-/// One change of the catalog.
-#[derive(Clone, Debug, PartialEq)]
+/// One change of the catalog. Its `Debug` form leaves values out: they may hold what is not to be shown.
+#[derive(Clone, PartialEq)]
 pub enum Change {
     /// The record of `key` is `value` (JSON) from now on.
     Put { collection: &'static str, key: Vec<u8>, value: Arc<str>, expect: Expect },
@@ -91,6 +93,20 @@ impl Change {
         match self {
             Change::Put { collection, value, .. } if *collection == C::NAME => serde_json::from_str(value).ok(),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Put { collection, key, expect, .. } => write!(f, "put {collection} {} if {expect:?}", hex(key)),
+            Change::Delete { collection, key, expect } => write!(f, "delete {collection} {} if {expect:?}", hex(key)),
+            Change::DeleteUnder { collection, prefix } => write!(f, "delete {collection} {}*", hex(prefix)),
+            Change::Require { collection, key, expect } => write!(f, "require {collection} {}: {expect:?}", hex(key)),
+            Change::Unchanged { collection, since } => write!(f, "require {collection} unchanged since {since}"),
+            Change::Append { history, subject, .. } => write!(f, "append to {history} of {}", hex(subject)),
+            Change::Forget { history, subject } => write!(f, "forget {history} of {}", hex(subject)),
         }
     }
 }

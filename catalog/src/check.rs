@@ -13,7 +13,7 @@ use crate::lock::Lock;
 use crate::options::KeySource;
 use crate::record::{Checkpoints, ChunkLists, Counters, OID, Pipes, Plugins, Roles, Sources, Stages, Tables, Target};
 use crate::record::{Models, SourceState};
-use crate::secret::{KEY_FILE, Keyring, Secret};
+use crate::secret::{KEY_FILE, Keyring, Sealed, Secret};
 use crate::snapshot::{Map, Snapshot};
 use crate::store::{self, Head, Store};
 use crate::upgrade::{STEPS, current};
@@ -79,12 +79,15 @@ fn look(dir: &Path, report: &mut Report) {
     }
     let Some(copy) = report.take("files", Copy::make(dir)) else { return };
     let path = copy.0.join(store::FILE);
-    let Some(store) = report.take("files", Store::open_copy(&path)) else { return };
+    let Some(mut store) = report.take("files", Store::open_copy(&path)) else { return };
     let Some(format) = report.take("format", store.check_header(&path, STEPS)) else { return };
     report.take("pages", store.check_pages("integrity_check"));
     if format < current(STEPS) {
         let message = format!("format {format} will be upgraded to {} at the next start", current(STEPS));
-        return report.add(Severity::Warning, "format", message);
+        report.add(Severity::Warning, "format", message);
+        if report.take("format", store.upgrade(&path, STEPS)).is_none() {
+            return;
+        }
     }
     let Some(head) = report.take("head", store.head()) else { return };
     let Some(snapshot) = records(dir, &store, &head, report) else { return };
@@ -105,7 +108,9 @@ fn records(dir: &Path, store: &Store, head: &Head, report: &mut Report) -> Optio
         records += 1;
         fingerprint ^= stored.sum;
         if let Some((at, key, row)) = report.take("record", read(&stored, head)) {
-            keys_in(&stored.value, &stored.collection, &mut sealed);
+            for name in Sealed::keys_in(&stored.value) {
+                sealed.entry(name.to_string()).or_insert_with(|| stored.collection.clone());
+            }
             if let Some(name) = &row.name
                 && maps[at].names.insert(name.clone(), key.clone()).is_some()
             {
@@ -122,8 +127,9 @@ fn records(dir: &Path, store: &Store, head: &Head, report: &mut Report) -> Optio
     }
     let keyring = keyring(dir, report)?;
     for (name, collection) in sealed {
-        if dir.join(KEY_FILE).exists() && !keyring.has(&name) {
+        if !keyring.has(&name) {
             let message = format!("{collection}: values are sealed under key {name}, which is not in {KEY_FILE}");
+            // A warning: the key may be given from outside at the start.
             report.add(Severity::Warning, "secrets", message);
         }
     }
@@ -138,16 +144,7 @@ fn keyring(dir: &Path, report: &mut Report) -> Option<Keyring> {
     } else {
         KeySource::Given { current: Secret::new("00".repeat(32)), previous: Vec::new() }
     };
-    report.take("secrets", Keyring::open(dir, &source))
-}
-
-/// The names of the keys that a record's sealed values need.
-fn keys_in(text: &str, collection: &str, found: &mut BTreeMap<String, String>) {
-    for piece in text.split("{\"sealed\":\"").skip(1) {
-        if let Some((name, _)) = piece.split_once('.') {
-            found.entry(name.to_string()).or_insert_with(|| collection.to_string());
-        }
-    }
+    report.take("secrets", Keyring::open(dir, &source, None))
 }
 
 fn histories(store: &Store, report: &mut Report) {

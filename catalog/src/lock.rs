@@ -12,7 +12,18 @@ pub(crate) const FILE: &str = "lock";
 /// Holds the directory until dropped. The operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    /// It is ours to write to.
+    named: bool,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.named {
+            // Only so that no later message names us; the lock itself goes with the file.
+            let _ = self.file.set_len(0);
+        }
+    }
 }
 
 impl Lock {
@@ -29,17 +40,23 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         };
         write(&mut file).map_err(|e| CatalogError::io(format!("write {}", path.display()), &e))?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file, named: true })
     }
 
     /// Takes a directory that is only to be looked at: makes and changes no file.
     pub(crate) fn look(dir: &Path) -> Result<Option<Lock>, CatalogError> {
         match File::open(dir.join(FILE)) {
-            Ok(mut file) => acquire(&mut file, dir).map(|()| Some(Lock { _file: file })),
+            Ok(mut file) => acquire(&mut file, dir).map(|()| Some(Lock { file, named: false })),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(CatalogError::io("open the lock file", &e)),
         }
     }
+}
+
+/// False only when there is certainly no such process: the file keeps the number of one that was killed.
+fn may_live(pid: u32) -> bool {
+    let processes = Path::new("/proc");
+    !processes.join("self").exists() || processes.join(pid.to_string()).exists()
 }
 
 fn acquire(file: &mut File, dir: &Path) -> Result<(), CatalogError> {
@@ -48,7 +65,7 @@ fn acquire(file: &mut File, dir: &Path) -> Result<(), CatalogError> {
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let holder = match file.read_to_string(&mut text).map(|_| text.trim().parse::<u32>()) {
-                Ok(Ok(pid)) => format!("process {pid}"),
+                Ok(Ok(pid)) if may_live(pid) => format!("process {pid}"),
                 _ => "another process".to_string(),
             };
             Err(CatalogError::new(ErrorKind::Locked, "data directory is in use")

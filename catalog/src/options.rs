@@ -50,7 +50,7 @@ pub struct OpenOptions {
     pub queue_limit: usize,
     /// Pages of 4 KiB in the write-ahead log before it is carried over into the main file.
     pub log_pages: u32,
-    /// Bytes that the main file and its write-ahead log each may take; none: what the disk has.
+    /// Bytes that the main file may take; none: what the disk has.
     pub size_limit: Option<u64>,
     pub retention: Retention,
 }

@@ -18,10 +18,10 @@ mod table_model;
 
 pub use audit::{Audit, AuditLog, Cleanup, Cleanups};
 pub use checkpoint::{
-    Checkpoint, CheckpointEntry, CheckpointKind, CheckpointLog, Checkpoints, Intent, Position, Provisioned, Seq, Stage
-    as CheckpointStage, TableCheckpoint, TableError, TableState, Witness, Work,
+    Checkpoint, CheckpointEntry, CheckpointKind, CheckpointLog, Checkpoints, Fault, Intent, Position, Provisioned, Seq,
+    Stage as CheckpointStage, TableCheckpoint, TableState, Witness, Work,
 };
-pub use chunk::{ChunkDone, ChunkList, ChunkListKey, ChunkLists, ChunkKey, ChunksDone};
+pub use chunk::{ChunkDone, ChunkList, ChunkKey, ChunkListKey, ChunkLists, ChunksDone};
 pub use column::Column;
 pub use counter::{Counter, Counters, OID, RUN};
 pub use exception::{Event, Events, Exception, Exceptions, LogLine, LogLines};

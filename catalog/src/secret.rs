@@ -73,6 +73,12 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// The names of the keys that the sealed values in a record's JSON need. Inside a JSON string the marker would
+    /// stand with escaped quotes, so that what users wrote is never taken for one.
+    pub(crate) fn keys_in(json: &str) -> impl Iterator<Item = &str> {
+        json.split("{\"sealed\":\"").skip(1).filter_map(|rest| rest.split_once('.').map(|(name, _)| name))
+    }
+
     /// The name of the key it was sealed with.
     pub fn key(&self) -> &str {
         self.text.split('.').next().unwrap_or_default()
@@ -169,14 +175,16 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Takes the keys from where the settings say; makes the key file if there is none.
-    pub(crate) fn open(dir: &Path, source: &KeySource) -> Result<Keyring, CatalogError> {
+    /// Takes the keys from where the settings say. Makes the key file if there is none, unless values are sealed under
+    /// the `needed` key: then it was lost, and a new one beside the catalog would only hide that.
+    pub(crate) fn open(dir: &Path, source: &KeySource, needed: Option<&str>) -> Result<Keyring, CatalogError> {
         match source {
             KeySource::File => {
                 let path = dir.join(KEY_FILE);
                 let keys = match read_file(&path)? {
                     Some(keys) => keys,
                     None => {
+                        needed.map_or(Ok(()), |name| Err(missing(name)))?;
                         let keys = vec![NamedKey::draw()];
                         write_file(&path, &keys)?;
                         keys
@@ -364,7 +372,7 @@ mod tests {
     fn ring(current: &str, previous: &[&str]) -> Keyring {
         let previous = previous.iter().map(|key| Secret::new(*key)).collect();
         let source = KeySource::Given { current: Secret::new(current), previous };
-        Keyring::open(Path::new("."), &source).expect("keys")
+        Keyring::open(Path::new("."), &source, None).expect("keys")
     }
 
     #[test]
@@ -398,13 +406,13 @@ mod tests {
     fn a_key_is_64_digits_and_its_file_is_private() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join(KEY_FILE);
-        let first = Keyring::open(dir.path(), &KeySource::File).expect("made").current();
+        let first = Keyring::open(dir.path(), &KeySource::File, None).expect("made").current();
         assert_eq!(std::fs::metadata(&path).expect("file").permissions().mode() & 0o777, 0o600);
-        assert_eq!(Keyring::open(dir.path(), &KeySource::File).expect("read").current(), first);
+        assert_eq!(Keyring::open(dir.path(), &KeySource::File, None).expect("read").current(), first);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("chmod");
-        let error = Keyring::open(dir.path(), &KeySource::File).expect_err("readable by others");
+        let error = Keyring::open(dir.path(), &KeySource::File, None).expect_err("readable by others");
         assert!(error.kind == ErrorKind::Key && error.hint.is_some_and(|h| h.starts_with("chmod 600")));
         let short = KeySource::Given { current: Secret::new("abc"), previous: vec![] };
-        assert_eq!(Keyring::open(dir.path(), &short).expect_err("short").kind, ErrorKind::Key);
+        assert_eq!(Keyring::open(dir.path(), &short, None).expect_err("short").kind, ErrorKind::Key);
     }
 }

@@ -42,8 +42,6 @@ pub(crate) struct Head {
     pub records: u64,
     /// Exclusive or of all records' sums.
     pub fingerprint: u64,
-    /// The name of the key that secrets are sealed under.
-    pub secret_key: Option<String>,
 }
 
 impl Store {
@@ -57,8 +55,8 @@ impl Store {
             CatalogError::corrupt("catalog's log is damaged", format!("{}: {damage}", log_path(&path).display()))
         })?;
         let mut store = Store { conn: connect(&path, false)? };
-        store.configure(options)?;
         store.check_header(&path, steps)?;
+        store.configure(options)?;
         if options.verify {
             store.check_pages("quick_check")?;
         }
@@ -125,21 +123,29 @@ impl Store {
         Err(CatalogError::corrupt("catalog is damaged", faults.join("; ")))
     }
 
-    fn upgrade(&mut self, path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
+    pub(crate) fn upgrade(&mut self, path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
         let format = self.check_header(path, steps)?;
         if format == upgrade::current(steps) {
             return Ok(());
         }
-        let copy = path.with_extension(format!("v{format}.db"));
-        if !exists(&copy)? {
-            let name = copy.to_string_lossy();
-            self.conn.execute("VACUUM INTO ?1", [name]).map_err(|e| fail("copy the catalog before its upgrade", e))?;
-        }
+        self.copy_to(&path.with_extension(format!("v{format}.db")))?;
         for step in steps.iter().filter(|step| step.to > format) {
             run_step(&mut self.conn, step)
                 .map_err(|e| fail(&format!("upgrade the catalog to format {} ({})", step.to, step.what), e))?;
         }
         Ok(())
+    }
+
+    /// A copy of the whole catalog in another file, unless it is there; whole or not at all.
+    fn copy_to(&self, path: &Path) -> Result<(), CatalogError> {
+        if exists(path)? {
+            return Ok(());
+        }
+        let new = path.with_extension("db.new");
+        make_private(&new)?;
+        let name = new.to_string_lossy();
+        self.conn.execute("VACUUM INTO ?1", [name]).map_err(|e| fail("copy the catalog before its upgrade", e))?;
+        move_in(&new, path)
     }
 
     pub(crate) fn truncate_log(&self) -> Result<(), CatalogError> {
@@ -154,15 +160,11 @@ fn create(path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
         return Err(CatalogError::corrupt("catalog is missing", format!("{} is gone, its log is there", path.display())));
     }
     let new = path.with_extension("db.new");
-    let io = |e: &std::io::Error| CatalogError::io(format!("make {}", new.display()), e);
-    match std::fs::remove_file(&new) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&e)),
-        _ => {}
-    }
-    // The engine's other files take this mode over.
-    File::options().write(true).create_new(true).mode(0o600).open(&new).map_err(|e| io(&e))?;
+    make_private(&new)?;
     let mut conn = connect(&new, false)?;
     let make = |conn: &mut Connection| {
+        // A half-made file is thrown away, so nothing needs to be rolled back after a crash.
+        conn.pragma_update(None, "journal_mode", "MEMORY")?;
         conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         for step in steps {
@@ -175,12 +177,29 @@ fn create(path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
     };
     make(&mut conn).map_err(|e| fail("make the catalog", e))?;
     conn.close().map_err(|(_, e)| fail("make the catalog", e))?;
+    move_in(&new, path)
+}
+
+/// An empty file for its owner alone; the engine's other files take its mode over.
+fn make_private(path: &Path) -> Result<(), CatalogError> {
+    let make = || {
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        File::options().write(true).create_new(true).mode(0o600).open(path)
+    };
+    make().map(|_| ()).map_err(|e| CatalogError::io(format!("make {}", path.display()), &e))
+}
+
+/// Gives a finished file its name, durably.
+fn move_in(new: &Path, path: &Path) -> Result<(), CatalogError> {
     let finish = || {
-        File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, path)?;
+        File::open(new)?.sync_all()?;
+        std::fs::rename(new, path)?;
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
-    finish().map_err(|e| io(&e))
+    finish().map_err(|e| CatalogError::io(format!("make {}", path.display()), &e))
 }
 
 /// One step of the format: all of it or nothing.

@@ -152,12 +152,12 @@ pub struct TableCheckpoint {
     pub generation: i64,
     /// Changes at or before this are not for this copy.
     pub from: Option<Position>,
-    pub error: Option<TableError>,
+    pub error: Option<Fault>,
 }
 
-/// Why a table left the stream.
+/// An error as it is kept and shown: why a table left the stream, why a pipe does not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableError {
+pub struct Fault {
     pub sqlstate: String,
     pub message: String,
     pub detail: Option<String>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TableError;
+use super::Fault;
 use crate::collection::{Collection, Record};
 use crate::error::Invariant;
 use crate::id::{Timestamp, Uuid};
@@ -21,7 +21,7 @@ impl Collection for PipeStatuses {
 pub struct PipeStatus {
     /// The state of the pipe's connections, as shown (`CREATED`, `UP`, `FAILED` ...).
     pub phase: String,
-    pub error: Option<TableError>,
+    pub error: Option<Fault>,
     /// The `desired_version` that this phase answers.
     pub desired_version: u64,
     pub retry_at: Option<Timestamp>,

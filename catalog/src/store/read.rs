@@ -26,19 +26,17 @@ const DOING: &str = "read the catalog";
 
 impl Store {
     pub(crate) fn head(&self) -> Result<Head, CatalogError> {
-        const SQL: &str = "SELECT uuid, created_at, version, records, fingerprint, secret_key FROM head";
+        const SQL: &str = "SELECT uuid, created_at, version, records, fingerprint FROM head";
         let read = |row: &Row<'_>| {
             let number = |at: usize| row.get::<_, i64>(at).map(|n| n as u64);
             let uuid: String = row.get(0)?;
-            let (created_at, secret_key) = (Timestamp(row.get(1)?), row.get(5)?);
-            Ok((uuid, created_at, number(2)?, number(3)?, number(4)?, secret_key))
+            Ok((uuid, Timestamp(row.get(1)?), number(2)?, number(3)?, number(4)?))
         };
         let found = self.conn.query_row(SQL, [], read).optional().map_err(|e| fail(DOING, e))?;
         let damaged = |what: &str| CatalogError::corrupt("catalog is damaged", what);
-        let (uuid, created_at, version, records, fingerprint, secret_key) =
-            found.ok_or_else(|| damaged("its head is gone"))?;
+        let (uuid, created_at, version, records, fingerprint) = found.ok_or_else(|| damaged("its head is gone"))?;
         let uuid = Uuid::parse_str(&uuid).map_err(|_| damaged("its name is not a UUID"))?;
-        Ok(Head { uuid, created_at, version, records, fingerprint, secret_key })
+        Ok(Head { uuid, created_at, version, records, fingerprint })
     }
 
     /// Every record, in no order; stops at the first error.

@@ -46,9 +46,9 @@ impl Store {
     }
 
     pub(crate) fn put_head(&self, head: &Head) -> Result<(), CatalogError> {
-        const SQL: &str = "UPDATE head SET version = ?1, records = ?2, fingerprint = ?3, secret_key = ?4";
+        const SQL: &str = "UPDATE head SET version = ?1, records = ?2, fingerprint = ?3";
         let (version, records, fingerprint) = (head.version as i64, head.records as i64, head.fingerprint as i64);
-        self.run(SQL, params![version, records, fingerprint, head.secret_key])
+        self.run(SQL, params![version, records, fingerprint])
     }
 
     pub(crate) fn append(&self, log: &Log, subject: &[u8], at: Timestamp, entry: &str) -> Result<(), CatalogError> {

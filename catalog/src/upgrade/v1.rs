@@ -14,8 +14,7 @@ CREATE TABLE head (
   created_at INTEGER NOT NULL,
   version INTEGER NOT NULL,
   records INTEGER NOT NULL,
-  fingerprint INTEGER NOT NULL,
-  secret_key TEXT
+  fingerprint INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE record (
   id INTEGER PRIMARY KEY,
