@@ -1,12 +1,14 @@
 //! What flows through a pipe: tables at a version, columnar batches of changes, positions. Knows no system and no plugin.
 
 pub mod batch;
+pub mod collapse;
 pub mod column;
 pub mod position;
 pub mod special;
 pub mod table;
 
 pub use batch::{Batch, ColumnChange, Content, OldKeys, Op, Part, Payload, Rows, SchemaChange, Txn, WireFormat};
+pub use collapse::{Merged, collapse};
 pub use column::{Column, LogicalType};
 pub use position::{Position, Witness};
 pub use table::{TableId, TableName, TableVersion};
