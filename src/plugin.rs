@@ -219,7 +219,8 @@ pub enum AnchorKind {
     /// The pipe's own position for life is made (PostgreSQL: its slot and publication): PROVISIONING. A left-over of the same pipe from a
     /// provisioning that did not reach the catalog is replaced.
     Durable,
-    /// A position of its own that goes with the anchor (a side run); `extractor` is given.
+    /// A position of its own that goes with the anchor (a side run); `extractor` is given. Before the instant is taken, the tables are added to
+    /// what the pipe's own position captures (PostgreSQL: its publication), so that the main run sees their changes after it too.
     Temporary,
     /// Only an instant: the rest of a snapshot, a query, a verification. `position` is at or after everything the readers see.
     Instant,
@@ -263,7 +264,8 @@ pub trait Scanner: Send {
     /// Cuts a table into chunks of about `target_rows`. Deterministic in what is scanned: the chunks cover the table exactly once, rows that
     /// appear later (other instants) included, so the last one is open-ended.
     async fn split(&mut self, table: &Arc<TableVersion>, target_rows: u64) -> Result<Vec<Chunk>>;
-    /// Reads one chunk. Payloads are bounded in bytes.
+    /// Reads one chunk. Payloads are bounded in bytes. Where bounds are physical and the table has another file by now: `Conflict` for the table,
+    /// which is then started over.
     async fn scan<'a>(&'a mut self, chunk: &'a Chunk, want: &'a Want) -> Result<BoxStream<'a, Result<Payload>>>;
     /// Reads rows by key (`keys`: the key columns in key order). Rows that are gone are missing in the answer; order is free.
     async fn fetch(&mut self, table: &Arc<TableVersion>, keys: &RecordBatch) -> Result<RecordBatch>;
@@ -309,7 +311,9 @@ pub trait Extractor: Send {
     /// Everything at or before the position is durable in the target and in the catalog: the source may forget it. Returns when it is handed to
     /// the connection; the connection is kept alive meanwhile and while nobody calls `next`.
     async fn confirm(&mut self, position: &Position) -> Result<()>;
-    /// From now on these tables (all of them, not a difference) are wanted; changes of others are left out.
+    /// From now on these tables (all of them, not a difference) are wanted; changes of others are left out. The runtime asks for a table before
+    /// its side run takes an instant and drops what lies before it, so an extractor may take it up at its next batch. Parts carry the id and
+    /// generation given here.
     fn follow(&mut self, tables: &[Arc<TableVersion>]) -> Result<()>;
 }
 
@@ -414,9 +418,10 @@ pub struct Begin {
     pub tables: Vec<TargetTable>,
     /// Snapshot writers that will be asked for, at most (each is a shard of a whole target: 1..=n).
     pub snapshot_writers: u32,
-    /// The catalog's last epoch of this pipe; 0: none yet. A per_shard target verifies it.
+    /// The catalog's last epoch of this pipe that is known to have been taken; 0: none yet. A per_shard target verifies that each shard is at or
+    /// above it and below `epoch` (a `begin` that broke off may have left any number between); else the catalog was copied or restored: `Fenced`.
     pub last_epoch: i64,
-    /// The epoch to take, stored as the catalog's open intent beforehand (per_shard). A whole target counts in the target and answers its own.
+    /// The epoch to take, stored in the catalog beforehand and never drawn twice. A whole target counts in the target and answers its own.
     pub epoch: i64,
 }
 
@@ -452,7 +457,8 @@ pub trait Writer: Send {
     /// Takes input. Errors that concern one table only say so (`Error::for_table`).
     async fn write(&mut self, input: Input) -> Result<()>;
     /// Makes everything written since the last flush durable together with the mark. A lost reply or connection is an error: the caller begins
-    /// again and never repeats the flush. `Fenced` where the epoch is no longer ours.
+    /// again and never repeats the flush. `Fenced` where the epoch is no longer ours. An error for one table means that nothing became durable:
+    /// the table leaves the stream (unless its kind is retried), and the others are written again without it.
     async fn flush(&mut self, mark: &Mark) -> Result<Flushed>;
 }
 
@@ -463,7 +469,10 @@ pub enum Input {
     Setup(Arc<TargetTable>),
     /// Rows of a chunk. `upsert` false: the rows are known not to be there (the first run into an empty table).
     Load { table: Arc<TargetTable>, chunk: Arc<str>, payload: Payload, upsert: bool },
-    /// Changes. Rows are merged per key by `data::collapse` at the flush.
+    /// Changes, in order. Rows are merged per key by `data::collapse` at the flush, each side of a Truncate or Schema part of its table by itself.
+    /// The runtime flushes before a transaction with such a part (unless it is larger than a batch) and at its end, never inside: where DDL can't
+    /// roll back, applying the transaction again must do no harm. Before the end of a snapshot E, rows come as `Upsert` with every column, and
+    /// deletes may name keys that are not there.
     Change { table: Arc<TargetTable>, part: Part },
     /// Exchange the copy in the making for the live table.
     Swap(Arc<TargetTable>),

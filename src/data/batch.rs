@@ -97,7 +97,7 @@ pub enum ColumnChange {
 pub enum Content {
     /// Changes of rows.
     Rows(Rows),
-    /// All rows went. A barrier: what came before is flushed first, and it is flushed itself before what follows.
+    /// All rows went. A barrier: an extractor ends its batch with it, and it belongs to the last transaction in `txns`.
     Truncate,
     /// The structure changes. A barrier likewise.
     Schema(SchemaChange),
@@ -115,7 +115,8 @@ pub struct Part {
 /// A transaction of the source.
 #[derive(Debug, Clone)]
 pub struct Txn {
-    /// Where it ended (PostgreSQL: the end LSN of its commit).
+    /// Where it ended (PostgreSQL: the end LSN of its commit). While that is not known, of the unfinished last one of a batch, a position that
+    /// compares with transactions' ends and instants as its end will (PostgreSQL: the LSN of its commit record + 1).
     pub position: Position,
     /// Commit time, microseconds since 1970-01-01 UTC, by the source's clock.
     pub commit_time: i64,
@@ -130,7 +131,8 @@ pub struct Txn {
 pub struct Batch {
     /// In the source's order.
     pub parts: Vec<Part>,
-    /// The transactions whose rows are in it, in order; the last one may be unfinished.
+    /// The transactions whose rows are in it, in order; the last one may be unfinished. Finished ones that the log shows and none of whose rows
+    /// are wanted are listed too: the last one at or before a position is its witness, which must not depend on the tables followed.
     pub txns: Vec<Txn>,
     /// The last transaction is complete: a flush may end here.
     pub ends_transaction: bool,
