@@ -20,9 +20,11 @@ pub(crate) struct Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if self.named {
-            // Only so that no later message names us; the lock itself goes with the file.
+            // Only so that no later message names us.
             let _ = self.file.set_len(0);
         }
+        // Closing alone would leave it to a child process that is just being started and still has our files.
+        let _ = self.file.unlock();
     }
 }
 

@@ -62,7 +62,11 @@ impl Store {
         }
         store.upgrade(&path, steps)?;
         // An empty log begins with new salts, so that remains of a torn write are never taken for writes.
-        store.truncate_log()?;
+        match store.truncate_log() {
+            // Reading needs no room.
+            Err(e) if e.kind == ErrorKind::DiskFull => {}
+            truncated => truncated?,
+        }
         Ok(store)
     }
 
@@ -149,7 +153,7 @@ impl Store {
     }
 
     pub(crate) fn truncate_log(&self) -> Result<(), CatalogError> {
-        let run = self.conn.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
+        let run = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         run.map_err(|e| fail("carry over the catalog's log", e))
     }
 }
@@ -284,7 +288,10 @@ fn fail(doing: &str, error: rusqlite::Error) -> CatalogError {
                 .hint("look for disk errors in the system's log and check the directory's owner and rights")
         }
         _ => match error {
-            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..) => {
                 return CatalogError::corrupt("catalog is damaged", format!("{message}: {error}"));
             }
             _ => CatalogError::new(ErrorKind::Bug, message),
