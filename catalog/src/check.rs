@@ -82,6 +82,7 @@ fn look(dir: &Path, report: &mut Report) {
     let Some(mut store) = report.take("files", Store::open_copy(&path)) else { return };
     let Some(format) = report.take("format", store.check_header(&path, STEPS)) else { return };
     report.take("pages", store.check_pages("integrity_check"));
+    report.take("tables", store.check_schema(&path, STEPS));
     if format < current(STEPS) {
         let message = format!("format {format} will be upgraded to {} at the next start", current(STEPS));
         report.add(Severity::Warning, "format", message);

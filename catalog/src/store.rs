@@ -60,6 +60,7 @@ impl Store {
         if options.verify {
             store.check_pages("quick_check")?;
         }
+        store.check_schema(&path, steps)?;
         store.upgrade(&path, steps)?;
         // An empty log begins with new salts, so that remains of a torn write are never taken for writes.
         match store.truncate_log() {
@@ -125,6 +126,21 @@ impl Store {
             return Ok(());
         }
         Err(CatalogError::corrupt("catalog is damaged", faults.join("; ")))
+    }
+
+    /// The tables are those that the steps up to the file's format make.
+    pub(crate) fn check_schema(&self, path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
+        let format = self.check_header(path, steps)?;
+        let expected = || {
+            let mut made = Connection::open_in_memory()?;
+            steps.iter().filter(|step| step.to <= format).try_for_each(|step| run_step(&mut made, step))?;
+            schema(&made)
+        };
+        let expected = expected().map_err(|e| fail("make a catalog in memory", e))?;
+        if schema(&self.conn).map_err(|e| fail("read the catalog", e))? == expected {
+            return Ok(());
+        }
+        Err(CatalogError::corrupt("catalog is damaged", "its tables are not those of its format"))
     }
 
     pub(crate) fn upgrade(&mut self, path: &Path, steps: &[Step]) -> Result<(), CatalogError> {
@@ -204,6 +220,13 @@ fn move_in(new: &Path, path: &Path) -> Result<(), CatalogError> {
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     finish().map_err(|e| CatalogError::io(format!("make {}", path.display()), &e))
+}
+
+/// Every table and index as it was declared.
+fn schema(conn: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
+    let mut statement = conn.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name")?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    rows.collect()
 }
 
 /// One step of the format: all of it or nothing.
