@@ -5,6 +5,8 @@
 //! on its descriptor ([`Capabilities`]), never an optional method that somebody has to guess.
 
 pub mod option;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod registry;
 pub mod shared;
 
