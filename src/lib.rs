@@ -13,3 +13,5 @@ pub mod data;
 pub mod plugin;
 // layer 4: between plugins and catalog
 pub mod synced;
+// layer 9: what a statement means
+pub mod plan;

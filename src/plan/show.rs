@@ -1,0 +1,175 @@
+//! SHOW, HELP and the DESCRIBEs of our own objects. SHOW is sugar over the system views: it becomes a query on them, so that both have the
+//! same columns.
+
+use super::options::{quoted_key, shown};
+use super::{Action, Context, pipe_alter, source};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::registry;
+use standpipe_catalog::{Clause, Options, Pipe, Source, SourceState, Sources, Target};
+use standpipe_grammar::ast::session::Help;
+use standpipe_grammar::ast::show::{PipeView, Show};
+use standpipe_grammar::{PRODUCTIONS, Statement};
+
+/// A literal in PostgreSQL's quotes.
+pub fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn quote_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A query of ours, written as text because that is the shortest way to say it, and parsed like a client's.
+fn query(text: &str) -> Result<Action> {
+    let mut parsed = standpipe_grammar::parse(text).map_err(|e| Error::internal("a query of ours does not parse").with_detail(e.message))?;
+    match parsed.pop().map(|p| p.statement) {
+        Some(Statement::Sql(statement)) => Ok(Action::Query { statement, tag: "SHOW" }),
+        _ => Err(Error::internal("a query of ours is no query")),
+    }
+}
+
+/// Columns of SHOW PIPES and of the first part of SHOW PIPE.
+const PIPE_COLUMNS: &str = "id, creation_time, state, phase, pipe_extractor, pipe_processor, pipe_connector, exception_message, remaining_event_count, estimated_remaining_seconds, description";
+
+/// SHOW.
+pub fn plan(s: &Show, cx: &Context<'_>) -> Result<Action> {
+    let like = |column: &str, pattern: &Option<String>| pattern.as_ref().map_or(String::new(), |p| format!(" AND {column} LIKE {}", quote_literal(p)));
+    match s {
+        Show::Sources { like: pattern, dropped } => {
+            let state = if *dropped { "dropped" } else { "normal" };
+            query(&format!("SELECT * FROM standpipe.sources WHERE state = '{state}'{} ORDER BY name", like("name", pattern)))
+        }
+        Show::Pipes { like: pattern, used_by } => {
+            let mut text = format!("SELECT {PIPE_COLUMNS} FROM standpipe.pipes WHERE true{}", like("id", pattern));
+            if let Some(name) = used_by {
+                let names = sharing_connector(&*pipe_alter::by_name(name, cx)?, cx);
+                text += &format!(" AND id IN ({})", names.iter().map(|n| quote_literal(n)).collect::<Vec<_>>().join(", "));
+            }
+            query(&format!("{text} ORDER BY id"))
+        }
+        Show::Pipe { name } => query(&format!("SELECT * FROM standpipe.pipes WHERE id = {}", quote_literal(&name.value))),
+        Show::OfPipe { view, pipe, run } => {
+            let pipe = pipe_alter::by_name(pipe, cx)?;
+            let (table, columns, order) = of_pipe(*view);
+            let run = run.as_ref().map_or(String::new(), |r| format!(" AND CAST(run_id AS TEXT) = {}", quote_literal(r)));
+            query(&format!("SELECT {columns} FROM standpipe.{table} WHERE pipe = {}{run} ORDER BY {order}", quote_literal(&pipe.name)))
+        }
+        Show::PipePlugins => query("SELECT * FROM standpipe.pipeplugins"),
+        Show::PluginOptions { plugin } => {
+            let found = registry::PLUGINS.iter().find(|p| p.name == plugin.value.to_lowercase() || p.aliases.contains(&plugin.value.as_str()));
+            let found = found.ok_or_else(|| {
+                let e = Error::new(Kind::UndefinedObject, format!("plugin \"{}\" does not exist", plugin.value)).at(plugin.position);
+                e.with_hint("SHOW PIPEPLUGINS lists the plugins.")
+            })?;
+            let columns = "option, type, \"default\", required, secret, applies, description";
+            query(&format!("SELECT {columns} FROM standpipe.plugin_options WHERE plugin_name = {}", quote_literal(found.name)))
+        }
+        Show::Grants => query("SELECT * FROM standpipe.grants ORDER BY grantee, role_or_object, privilege"),
+        Show::CreateSource { name } => Ok(created(&name.value, source_statement(&*source::by_name(name, cx)?))),
+        Show::CreatePipe { name } => {
+            let pipe = pipe_alter::by_name(name, cx)?;
+            Ok(created(&pipe.name, pipe_statement(&pipe, cx)))
+        }
+    }
+}
+
+/// View, columns and order of SHOW ... OF PIPE. The view has the pipe's name besides.
+fn of_pipe(view: PipeView) -> (&'static str, &'static str, &'static str) {
+    match view {
+        PipeView::Tables => ("pipe_tables", "table_name, target_name, phase, snapshot_rows, snapshot_rows_total, snapshot_percent, inserts, updates, deletes, truncates, last_change_at, lag_seconds, lossy_values, ddl_sql, exception_message", "table_name"),
+        PipeView::Runs => ("pipe_runs", "run_id, kind, state, started_at, finished_at, tables_ok, tables_failed, rows, bytes, verification, message", "run_id"),
+        PipeView::Tasks => ("pipe_tasks", "task_id, run_id, table_name, target_name, step, state, attempt, percent, rows, stage_files, source_data, started_at, finished_at, message", "task_id"),
+        PipeView::Checkpoints => ("pipe_checkpoints", "id, seq, kind, position, at, duration_ms, bytes", "id"),
+        PipeView::Exceptions => ("pipe_exceptions", "at, table_name, sqlstate, message, detail, hint, attempt, retry_at", "at DESC"),
+        PipeView::Events => ("pipe_events", "at, event, run_id, task_id, detail", "at DESC"),
+        PipeView::Operators => ("pipe_operators", "operator, parallelism, rows_in, rows_out, bytes, busy_percent, backpressure_percent", "operator"),
+        PipeView::Log => ("pipe_log", "at, level, message", "at DESC"),
+    }
+}
+
+/// Pipes with the same connector and target as this one, itself included.
+fn sharing_connector(pipe: &Pipe, cx: &Context<'_>) -> Vec<String> {
+    let same = |p: &Pipe| p.connector.plugin == pipe.connector.plugin && p.target == pipe.target && (p.target != Target::InPlace || p.connector == pipe.connector);
+    cx.snapshot.scan::<standpipe_catalog::Pipes>().map(|(_, p)| p).filter(|p| p.desired != standpipe_catalog::Desired::Dropped && same(p)).map(|p| p.name.clone()).collect()
+}
+
+fn created(name: &str, statement: String) -> Action {
+    let columns = vec![("name".to_string(), "text"), ("statement".to_string(), "text")];
+    Action::Rows { columns, rows: vec![vec![Some(name.to_string()), Some(statement)]], tag: "SHOW" }
+}
+
+fn option_lines(options: &Options) -> String {
+    let line = |(k, v): (&String, &standpipe_catalog::OptionValue)| format!("  {} = {}", quoted_key(k), quote_literal(&v.to_string()));
+    options.iter().map(line).collect::<Vec<_>>().join(",\n")
+}
+
+fn source_statement(s: &Source) -> String {
+    let mut options: Options = [("type".to_string(), s.kind.as_str().into())].into();
+    options.extend(s.options.clone());
+    format!("CREATE SOURCE {} WITH (\n{}\n)", quote_name(&s.name), option_lines(&options))
+}
+
+/// The statement that makes such a pipe, secrets masked.
+fn pipe_statement(p: &Pipe, cx: &Context<'_>) -> String {
+    let clause = |word: &str, key: &str, c: &Clause, more: &[(&str, String)]| {
+        let mut options: Options = [(key.to_string(), c.plugin.as_str().into())].into();
+        options.extend(c.options.clone());
+        for (k, v) in more {
+            options.entry(k.to_string()).or_insert_with(|| v.as_str().into());
+        }
+        format!("\nWITH {word} (\n{}\n)", option_lines(&options))
+    };
+    let mut out = format!("CREATE PIPE {}", quote_name(&p.name));
+    out += &clause("EXTRACTOR", "extractor", &p.extractor, &[("source-name", pipe_alter::source_name(p, cx))]);
+    for c in &p.processors {
+        out += &clause("PROCESSOR", "processor", c, &[]);
+    }
+    out += &clause("CONNECTOR", "connector", &p.connector, &[]);
+    if !p.runtime.is_empty() {
+        out += &format!("\nWITH RUNTIME (\n{}\n)", option_lines(&p.runtime));
+    }
+    out
+}
+
+fn pairs(rows: Vec<(&str, Option<String>)>) -> Action {
+    let columns = vec![("property".to_string(), "text"), ("value".to_string(), "text")];
+    Action::Rows { columns, rows: rows.into_iter().map(|(k, v)| vec![Some(k.to_string()), v]).collect(), tag: "DESCRIBE" }
+}
+
+/// DESCRIBE SOURCE.
+pub fn source_details(s: &Source) -> Result<Action> {
+    let state = if s.state == SourceState::Normal { "normal" } else { "dropped" };
+    let rows = vec![("name", Some(s.name.clone())), ("type", Some(s.kind.clone())), ("state", Some(state.into())), ("options", Some(shown(&s.options))), ("description", s.comment.clone()), ("uuid", Some(s.uuid.to_string()))];
+    Ok(pairs(rows))
+}
+
+/// DESCRIBE PIPE.
+pub fn pipe_details(p: &Pipe, cx: &Context<'_>) -> Result<Action> {
+    let target = match p.target {
+        Target::Source(uuid) => cx.snapshot.get::<Sources>(&uuid).map(|s| s.name.clone()),
+        Target::Lake => Some("lake".into()),
+        Target::InPlace => None,
+    };
+    let tables = p.tables.iter().map(|t| format!("{}.{} -> {}.{}", t.schema, t.name, t.target_schema, t.target_name)).collect::<Vec<_>>().join("\n");
+    let rows = vec![
+        ("name", Some(p.name.clone())),
+        ("uuid", Some(p.uuid.to_string())),
+        ("source", Some(pipe_alter::source_name(p, cx))),
+        ("target", target),
+        ("tables", Some(tables)),
+        ("extractor", Some(format!("{} ({})", p.extractor.plugin, shown(&p.extractor.options)))),
+        ("processors", Some(p.processors.iter().map(|c| format!("{} ({})", c.plugin, shown(&c.options))).collect::<Vec<_>>().join("\n"))),
+        ("connector", Some(format!("{} ({})", p.connector.plugin, shown(&p.connector.options)))),
+        ("runtime", Some(shown(&p.runtime))),
+        ("description", p.comment.clone()),
+    ];
+    Ok(pairs(rows))
+}
+
+/// HELP: the statements of the dialect, or those that begin with the topic.
+pub fn help(s: &Help) -> Action {
+    let chosen = PRODUCTIONS.iter().filter(|p| s.topic.iter().zip(p.head).all(|(a, b)| a.eq_ignore_ascii_case(b)) && s.topic.len() <= p.head.len());
+    let columns = ["statement", "syntax", "example", "description"].map(|n| (n.to_string(), "text")).to_vec();
+    let rows = chosen.map(|p| vec![Some(p.tag.to_string()), Some(p.ebnf.to_string()), Some(p.example.to_string()), Some(p.doc.to_string())]).collect();
+    Action::Rows { columns, rows, tag: "HELP" }
+}
