@@ -13,5 +13,7 @@ pub mod data;
 pub mod plugin;
 // layer 4: between plugins and catalog
 pub mod synced;
+// layer 5: pipes at work
+pub mod pipe;
 // layer 9: what a statement means
 pub mod plan;
