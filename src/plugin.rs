@@ -108,6 +108,8 @@ pub struct Plugin {
     pub capabilities: Capabilities,
     /// Checks that go beyond one option (exactly one of, needs). Pure.
     pub check: fn(&Options) -> Vec<Fault>,
+    /// Sources: a scan's filter that the system evaluates exactly as DataFusion does (collation, NULL, number formats included).
+    pub pushes: fn(&TableVersion, &Expr) -> bool,
     /// Makes a value; no IO, no spawn.
     pub open: Open,
     /// Removes what a pipe left at this end (slot, publication, marks, staging), repeatably; names what could not be removed.
@@ -542,6 +544,11 @@ pub fn wire_allowed(table: &TableVersion) -> bool {
 /// The default of `release` for plugins that leave nothing behind.
 pub fn nothing_left(_: OpenRequest, _: Uuid) -> BoxFuture<'static, Vec<Leftover>> {
     Box::pin(async { Vec::new() })
+}
+
+/// The default of `pushes`.
+pub fn pushes_nothing(_: &TableVersion, _: &Expr) -> bool {
+    false
 }
 
 /// The default of `check`.
