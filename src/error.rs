@@ -273,6 +273,33 @@ impl From<std::io::Error> for Error {
     }
 }
 
+impl From<standpipe_catalog::CatalogError> for Error {
+    fn from(e: standpipe_catalog::CatalogError) -> Self {
+        use standpipe_catalog::ErrorKind as K;
+        let kind = match &e.kind {
+            K::DiskFull => Kind::DiskFull,
+            K::Conflict { .. } => Kind::Conflict,
+            K::Duplicate { .. } => Kind::DuplicateObject,
+            K::Corrupt => Kind::Corrupt,
+            K::Locked { .. } => Kind::InUse,
+            K::Io => Kind::Io,
+            K::Closed => Kind::ShuttingDown,
+            K::Busy => Kind::Busy,
+            K::NewerFormat => Kind::NotSupported,
+            K::Key => Kind::Io,
+            _ => Kind::Internal,
+        };
+        let mut out = Error::new(kind, e.message.clone());
+        if let Some(detail) = &e.detail {
+            out = out.with_detail(detail.clone());
+        }
+        if let Some(hint) = &e.hint {
+            out = out.with_hint(hint.clone());
+        }
+        out.because(e)
+    }
+}
+
 impl From<arrow::error::ArrowError> for Error {
     /// Arrow's errors on our own batches are bugs of ours; where input can cause one, the caller maps it.
     fn from(e: arrow::error::ArrowError) -> Self {

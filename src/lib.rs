@@ -7,11 +7,13 @@
 // layer 1: facts that everybody may know
 pub mod config;
 pub mod error;
+pub mod scram;
 // layer 2: what flows
 pub mod data;
 // layer 3: the contract, and the systems behind it
 pub mod plugin;
 // layer 4: between plugins and catalog
+pub mod link;
 pub mod synced;
 // layer 5: pipes at work
 pub mod pipe;

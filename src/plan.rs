@@ -17,7 +17,7 @@ mod table;
 
 pub use pipe::{NewPipe, clause_options};
 pub use rights::{Right, Rights};
-pub use role::{PredefinedRole, scram_verifier};
+pub use role::PredefinedRole;
 pub use show::quote_literal;
 
 use crate::config::Config;
@@ -80,7 +80,7 @@ impl SessionState {
     /// The catalog as this session sees it: with what its open block has said laid over.
     pub fn view(&self, snapshot: &Arc<Snapshot>) -> Result<Arc<Snapshot>> {
         match &self.block {
-            Block::Open { overlay, .. } if !overlay.changes.is_empty() => snapshot.with(&overlay.changes).map_err(catalog_error),
+            Block::Open { overlay, .. } if !overlay.changes.is_empty() => snapshot.with(&overlay.changes).map_err(Error::from),
             _ => Ok(snapshot.clone()),
         }
     }
@@ -329,29 +329,6 @@ fn acts_at_once(what: &str, cx: &Context<'_>) -> Result<()> {
         return Err(Error::new(Kind::ActiveTransaction, format!("{what} cannot run inside a transaction block")));
     }
     Ok(())
-}
-
-/// The catalog's errors in the program's terms.
-pub fn catalog_error(e: standpipe_catalog::CatalogError) -> Error {
-    use standpipe_catalog::ErrorKind as K;
-    let kind = match &e.kind {
-        K::DiskFull => Kind::DiskFull,
-        K::Conflict { .. } => Kind::Conflict,
-        K::Duplicate { .. } => Kind::DuplicateObject,
-        K::Corrupt => Kind::Corrupt,
-        K::Locked { .. } => Kind::InUse,
-        K::Io => Kind::Io,
-        K::Closed => Kind::ShuttingDown,
-        _ => Kind::Internal,
-    };
-    let mut out = Error::new(kind, e.message.clone());
-    if let Some(detail) = &e.detail {
-        out = out.with_detail(detail.clone());
-    }
-    match &e.hint {
-        Some(hint) => out.with_hint(hint.clone()),
-        None => out,
-    }
 }
 
 /// A name of ours: 1 to 63 bytes, no control characters. Names fold as the grammar has folded them.

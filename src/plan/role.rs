@@ -3,14 +3,11 @@
 use super::rights::{Right, Rights};
 use super::{Action, After, Context, Notice, Write, object_name, source};
 use crate::error::{Error, Kind, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::{digest, hmac, pbkdf2};
-use standpipe_catalog::{Change, Expect, Grant, GrantObject, Grants, Membership, Oid, Role, Roles, ScramVerifier, Timestamp, Versioned};
+use crate::scram;
+use standpipe_catalog::{Change, Expect, Grant, GrantObject, Grants, Membership, Oid, Role, Roles, Timestamp, Versioned};
 use standpipe_grammar::Ident;
 use standpipe_grammar::ast::role as ast;
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Roles that are always there. Their OIDs are of the system's range.
@@ -61,29 +58,6 @@ impl PredefinedRole {
     }
 }
 
-/// Bytes of salt in a verifier, as PostgreSQL draws them.
-const SALT_BYTES: usize = 16;
-
-/// The verifier of a password (RFC 5802 section 3, SHA-256): what a server keeps instead of it.
-pub fn scram_verifier(password: &str, salt: [u8; SALT_BYTES], iterations: u32) -> ScramVerifier {
-    let mut salted = [0u8; digest::SHA256_OUTPUT_LEN];
-    let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password.as_bytes(), &mut salted);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
-    let client_key = hmac::sign(&key, b"Client Key");
-    let stored_key = digest::digest(&digest::SHA256, client_key.as_ref()).as_ref().to_vec();
-    let server_key = hmac::sign(&key, b"Server Key").as_ref().to_vec();
-    ScramVerifier { iterations: rounds.get(), salt: salt.to_vec(), stored_key, server_key }
-}
-
-/// A verifier in PostgreSQL's text form: `SCRAM-SHA-256$4096:salt$stored:server`.
-fn verifier_from_text(text: &str) -> Option<ScramVerifier> {
-    let (head, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
-    let ((iterations, salt), (stored, server)) = (head.split_once(':')?, keys.split_once(':')?);
-    let decode = |t: &str| BASE64.decode(t).ok();
-    Some(ScramVerifier { iterations: iterations.parse().ok()?, salt: decode(salt)?, stored_key: decode(stored)?, server_key: decode(server)? })
-}
-
 fn by_name(name: &Ident, cx: &Context<'_>) -> Result<Arc<Versioned<Role>>> {
     let e = || Error::new(Kind::UndefinedObject, format!("role \"{}\" does not exist", name.value)).at(name.position);
     cx.snapshot.named::<Roles>(&name.value).map(|(_, r)| r).ok_or_else(|| e().with_hint("\\du or SELECT * FROM pg_roles lists the roles."))
@@ -100,9 +74,8 @@ fn apply(role: &mut Role, options: &[ast::RoleOption], cx: &Context<'_>) -> Resu
             O::Password(None) => role.password = None,
             O::Password(Some(text)) => {
                 let iterations = u32::try_from(cx.session.settings.integer("scram.iterations")).unwrap_or(4096);
-                let mut salt = [0u8; SALT_BYTES];
-                salt.copy_from_slice((cx.fresh)().as_bytes());
-                role.password = Some(verifier_from_text(text).unwrap_or_else(|| scram_verifier(text, salt, iterations)));
+                let salt = *(cx.fresh)().as_bytes();
+                role.password = Some(scram::from_text(text).unwrap_or_else(|| scram::verifier(text, salt, iterations)));
                 role.password_generated = false;
             }
             O::ConnectionLimit(n) => role.connection_limit = u32::try_from(*n).ok(),
@@ -276,20 +249,4 @@ pub fn source_privilege(s: &ast::SourcePrivilege, cx: &Context<'_>) -> Result<Ac
         }
     }
     Ok(Action::Write(write))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verifier_is_postgresqls() {
-        // RFC 7677 section 3: password "pencil", its salt and 4096 iterations; the proofs there follow from these keys.
-        let salt: [u8; 16] = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64").try_into().expect("16 bytes");
-        let v = scram_verifier("pencil", salt, 4096);
-        assert_eq!(BASE64.encode(&v.stored_key), "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=");
-        assert_eq!(BASE64.encode(&v.server_key), "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=");
-        let text = format!("SCRAM-SHA-256$4096:{}${}:{}", BASE64.encode(salt), BASE64.encode(&v.stored_key), BASE64.encode(&v.server_key));
-        assert_eq!(verifier_from_text(&text), Some(v));
-    }
 }
