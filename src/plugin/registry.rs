@@ -1,9 +1,13 @@
 //! The only list of plugins. Adding one is a folder and a line here.
 
-use super::{Plugin, Role};
+use super::{Plugin, Role, local};
 
 /// Every plugin, in the order SHOW PIPEPLUGINS lists them.
-pub static PLUGINS: &[&Plugin] = &[];
+pub static PLUGINS: &[&Plugin] = &[
+    &local::generator::SOURCE,
+    &local::generator::EXTRACTOR,
+    &local::do_nothing::CONNECTOR,
+];
 
 /// Finds a plugin by name or alias; case does not matter, `_` = `-`, `-source` = `-extractor`, `-sink` = `-connector`.
 pub fn find(role: Role, name: &str) -> Option<&'static Plugin> {
