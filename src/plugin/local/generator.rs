@@ -8,7 +8,7 @@ mod shop;
 mod source;
 
 use crate::plugin::option::{Opt, OptKind, Options};
-use crate::plugin::{Capabilities, Fault, Open, OpenRequest, PipeRef, Plugin, Role, no_more_checks, nothing_left, shared};
+use crate::plugin::{Capabilities, Fault, Open, OpenRequest, PipeRef, Plugin, Role, no_more_checks, nothing_left, pushes_nothing, shared};
 use std::sync::Arc;
 
 const SYSTEM: &str = "generator";
@@ -37,6 +37,7 @@ pub static SOURCE: Plugin = Plugin {
     options: &[OPTIONS],
     capabilities: Capabilities { snapshot: true, changes: true, exact_anchor: true, ..Capabilities::NONE },
     check,
+    pushes: |_, _| true,
     open: Open::Source(|request| Ok(Box::new(source::GeneratorSource::new(Setup::new(&request)?)))),
     release: nothing_left,
 };
@@ -51,6 +52,7 @@ pub static EXTRACTOR: Plugin = Plugin {
     options: &[shared::EXTRACTOR],
     capabilities: Capabilities { snapshot: true, changes: true, exact_anchor: true, ..Capabilities::NONE },
     check: no_more_checks,
+    pushes: pushes_nothing,
     open: Open::Extractor(|request: OpenRequest, _: PipeRef| Ok(Box::new(extractor::GeneratorExtractor::new(Setup::new(&request)?)))),
     release: nothing_left,
 };
