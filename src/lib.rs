@@ -19,3 +19,5 @@ pub mod synced;
 pub mod pipe;
 // layer 9: what a statement means
 pub mod plan;
+// layer 11: clients
+pub mod session;
