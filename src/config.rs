@@ -119,8 +119,9 @@ pub const SETTINGS: &[Setting] = &[
     s("lake.compact.min-files", Integer { min: 2, max: 100_000 }, "8", Startup, "small files before they are merged"),
     s("lake.compact.dead-percent", Integer { min: 1, max: 100 }, "20", Startup, "share of dead rows that has a file rewritten"),
     s("lake.checkpoint-commits", Integer { min: 1, max: 1_000_000 }, "100", Startup, "commits between log checkpoints"),
-    s("lake.log-retention", Milliseconds, "7d", Startup, "how long log entries are kept after a checkpoint"),
-    s("lake.vacuum-retention", Milliseconds, "7d", Startup, "how long removed files are kept"),
+    s("lake.log-retention", Milliseconds, "1h", Startup, "how long log entries are kept after a checkpoint"),
+    s("lake.vacuum-retention", Milliseconds, "1h", Startup, "how long removed files are kept, and earlier versions can be read"),
+    s("lake.vacuum-interval", Milliseconds, "10min", Startup, "time between clean-ups of a table; 0: never"),
     // sessions
     reported(s("application_name", Text, "", Session, "name of the client program")),
     reported(s("client_encoding", Text, "UTF8", Session, "encoding of the client; UTF8 alone")),

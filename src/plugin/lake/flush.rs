@@ -1,0 +1,233 @@
+//! One flush of a table: set-up, truncate, change of structure, changes of rows or swap, in one commit with the flush's `seq`.
+
+use super::changes::ChangeSet;
+use super::log::Plan;
+use super::schema::{GENERATION, OWNER, TABLE_ID, TableMeta};
+use super::table::{Claim, LakeTable, Outcome, State, now, seq_id};
+use super::types::LakeType;
+use super::view::View;
+use crate::error::{Error, Kind, Result};
+use crate::plugin::Counts;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::MutexGuard;
+
+/// What to do with rows that are there before set-up and are not the pipe's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Refuse.
+    #[default]
+    Error,
+    /// Keep them.
+    Append,
+    /// Remove them.
+    Truncate,
+}
+
+/// How a table is to be set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Name, type and PostgreSQL type of each column.
+    pub columns: Vec<(String, LakeType, String)>,
+    /// The table's number in the owner's catalog.
+    pub table_id: u32,
+    /// Which copy.
+    pub generation: i64,
+    /// Rows of others.
+    pub existing: Existing,
+    /// Make the table if it is not there.
+    pub create: bool,
+}
+
+/// One step of a flush. Truncates, changes of structure and rows may follow each other in any order.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Create or take the table, empty. Alone in its flush.
+    Setup(Setup),
+    /// Remove all rows.
+    Truncate,
+    /// Change the structure.
+    Alter(Vec<Alter>),
+    /// Changes of rows.
+    Rows(Arc<dyn Changes>),
+    /// Exchange a copy in the making for the live rows. Alone in its flush.
+    Swap { generation: i64, table_id: u32 },
+    /// Let go of the table: its rows stay. Alone in its flush.
+    Leave,
+}
+
+/// Gives changes in the columns of a structure, which may be another one each time a commit is planned.
+pub trait Changes: Send + Sync + std::fmt::Debug {
+    /// The changes for a table of this structure, to be done one after the other, each with how many values lost something.
+    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, u64)>>;
+}
+
+/// One change of structure.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Alter {
+    Add { name: String, ty: LakeType, pg_type: String },
+    Drop(String),
+    Rename { from: String, to: String },
+}
+
+impl Alter {
+    /// Applies it; one that is there already is done.
+    pub fn apply(&self, meta: &mut TableMeta) -> Result<()> {
+        let has = |name: &str| meta.columns.iter().find(|c| c.name == name);
+        match self {
+            Alter::Add { name, ty, .. } if has(name).is_some_and(|c| c.ty == *ty) => Ok(()),
+            Alter::Add { name, ty, pg_type } => meta.add_column(name, *ty, pg_type),
+            Alter::Drop(name) if has(name).is_none() => Ok(()),
+            Alter::Drop(name) => meta.drop_column(name),
+            Alter::Rename { from, to } if has(from).is_none() && has(to).is_some() => Ok(()),
+            Alter::Rename { from, to } => meta.rename_column(from, to),
+        }
+    }
+}
+
+/// What a flush did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rows.
+    pub counts: Counts,
+    /// Bytes of new data files.
+    pub bytes: u64,
+}
+
+impl LakeTable {
+    /// Does the work in one commit with `seq`. A shard that is at `seq` already did it before: nothing happens. `previous` is where the
+    /// shard must be; anywhere else it is fenced (set-up takes the table wherever it is).
+    pub async fn flush(&self, seq: i64, previous: i64, work: &[Work]) -> Result<Applied> {
+        let mut state = self.lock().await?;
+        for _ in 0..self.settings.commit_attempts.max(1) {
+            if state.version.is_some() && state.marks.seq == Some(seq) {
+                self.check_claim(&state)?;
+                return Ok(Applied::default());
+            }
+            if let Some(applied) = self.attempt(&mut state, seq, previous, work).await? {
+                return Ok(applied);
+            }
+        }
+        Err(self.busy())
+    }
+
+    /// One plan and commit; `None`: the version moved.
+    async fn attempt(&self, state: &mut MutexGuard<'_, State>, seq: i64, previous: i64, work: &[Work]) -> Result<Option<Applied>> {
+        let Some(claim) = state.claim else { return Err(Error::internal("a lake table is written before it is claimed")) };
+        let (plan, applied) = match work {
+            [Work::Setup(setup)] => (self.plan_setup(state, claim, setup)?, Applied::default()),
+            _ => {
+                self.check_claim(state)?;
+                let there = state.marks.seq.unwrap_or(0);
+                if there != previous {
+                    return Err(self.fenced(format!("it is at flush {there}, expected {previous}")));
+                }
+                match work {
+                    [Work::Swap { generation, table_id }] => (self.plan_swap(state, *generation, *table_id).await?, Applied::default()),
+                    [Work::Leave] => (plan_leave(state), Applied::default()),
+                    work => {
+                        let mut view = state.view();
+                        let applied = view.work(self, work, "part-").await?;
+                        (self.difference(state, &view, "WRITE").await?, applied)
+                    }
+                }
+            }
+        };
+        let mut plan = plan;
+        plan.transactions.push((seq_id(&claim.pipe), seq));
+        if self.commit_unchecked(state, plan).await? == Outcome::Moved {
+            return Ok(None);
+        }
+        state.loading = matches!(work, [Work::Setup(_)]);
+        if let [Work::Swap { generation, .. }] = work {
+            state.stages.remove(generation);
+        }
+        Ok(Some(applied))
+    }
+
+    fn plan_setup(&self, state: &State, claim: Claim, setup: &Setup) -> Result<Plan> {
+        let owner = claim.pipe.hyphenated().to_string();
+        let mut properties = BTreeMap::from([
+            (OWNER.to_string(), owner.clone()),
+            (GENERATION.to_string(), setup.generation.to_string()),
+            (TABLE_ID.to_string(), setup.table_id.to_string()),
+        ]);
+        let interval = |d: std::time::Duration| format!("interval {} seconds", d.as_secs());
+        properties.insert("delta.logRetentionDuration".into(), interval(self.settings.log_retention));
+        properties.insert("delta.deletedFileRetentionDuration".into(), interval(self.settings.vacuum_retention));
+        let transactions = claim.transactions();
+        if state.version.is_none() {
+            if !setup.create {
+                return Err(Error::new(Kind::UndefinedTable, format!("lake table {} does not exist", self.name())).with_hint("Set create-table to true."));
+            }
+            let meta = TableMeta::create(&setup.columns, properties, now())?;
+            return Ok(Plan { operation: "CREATE TABLE", meta: Some(meta), protocol: true, transactions, ..Plan::default() });
+        }
+        let of_pipe = |key: &str| state.meta.properties.get(key);
+        let ours = of_pipe(OWNER) == Some(&owner);
+        if ours && let Some(there) = state.marks.epoch.filter(|e| *e > claim.epoch) {
+            return Err(self.fenced(format!("its epoch is {there}, ours {}", claim.epoch)));
+        }
+        let rows: u64 = state.files.values().map(|f| f.alive()).sum();
+        let again = ours && of_pipe(GENERATION) == Some(&setup.generation.to_string());
+        let keep = again || (!ours && rows > 0 && setup.existing == Existing::Append);
+        if !ours && rows > 0 && setup.existing == Existing::Error {
+            return Err(self.not_ours(of_pipe(OWNER).map(String::as_str), rows));
+        }
+        let mut meta = TableMeta::clone(&state.meta);
+        meta.properties.extend(properties);
+        if keep {
+            self.widen(&mut meta, setup)?;
+        } else {
+            meta.replace_columns(&setup.columns)?;
+        }
+        let remove = if keep { vec![] } else { state.files.values().cloned().collect() };
+        let protocol = meta.writer_features != state.meta.writer_features;
+        Ok(Plan { operation: "WRITE", remove, meta: Some(meta), protocol, transactions, data_change: true, ..Plan::default() })
+    }
+
+    /// The refusal of a table with rows that are not the pipe's own.
+    pub fn not_ours(&self, owner: Option<&str>, rows: u64) -> Error {
+        let (kind, detail) = match owner {
+            Some(owner) => (Kind::InUse, format!("it has {rows} rows of pipe {owner}")),
+            None => (Kind::WrongPhase, format!("it has {rows} rows and was not made by this pipe")),
+        };
+        Error::new(kind, format!("lake table {} is not empty", self.name()))
+            .with_detail(detail)
+            .with_hint("Choose another table name, or set on-existing-rows to append or truncate.")
+            .for_table(self.name())
+    }
+
+    /// Columns that the table lacks are added; those it has must be of the same type.
+    fn widen(&self, meta: &mut TableMeta, setup: &Setup) -> Result<()> {
+        for (name, ty, pg_type) in &setup.columns {
+            match meta.columns.iter().find(|c| c.name == *name) {
+                Some(there) if there.ty == *ty => {}
+                Some(there) => {
+                    return Err(Error::new(Kind::TypeMismatch, format!("column \"{name}\" of lake table {} has another type", self.name()))
+                        .with_detail(format!("{} is there, {ty} arrives", there.ty))
+                        .with_hint("RESYNC the table, or choose another table name.")
+                        .for_table(self.name()));
+                }
+                None => meta.add_column(name, *ty, pg_type)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn plan_swap(&self, state: &State, generation: i64, table_id: u32) -> Result<Plan> {
+        let stage = self.staged_in(state, generation)?;
+        let mut meta = stage.meta.replacing(&state.meta);
+        meta.properties.insert(GENERATION.into(), generation.to_string());
+        meta.properties.insert(TABLE_ID.into(), table_id.to_string());
+        self.difference(state, &View { meta: Arc::new(meta), files: stage.files }, "WRITE").await
+    }
+}
+
+fn plan_leave(state: &State) -> Plan {
+    let mut meta = TableMeta::clone(&state.meta);
+    for key in [OWNER, GENERATION, TABLE_ID] {
+        meta.properties.remove(key);
+    }
+    Plan { operation: "SET TBLPROPERTIES", meta: Some(meta), ..Plan::default() }
+}
