@@ -26,3 +26,6 @@ pub mod types;
 pub mod vectors;
 pub mod view;
 pub mod write;
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //! background on a version of its own; only its commit takes the table, for the time of a log entry. Rows that died meanwhile are
 //! translated: a row's place in the new file is its rank among the rows that were copied, so it is dead there from the start.
 
-use super::fault::{self, Step};
+use super::fault::{self, Hook, Step};
 use super::file::LiveFile;
 use super::log::Plan;
 use super::read::OpenFile;
@@ -58,6 +58,10 @@ pub fn choose<'a>(settings: &Settings, files: impl Iterator<Item = &'a Arc<LiveF
 impl LakeTable {
     /// Compacts what is worth it most, once. `None`: nothing to do, or the files changed too much meanwhile.
     pub async fn compact(&self) -> Result<Option<Compacted>> {
+        self.compact_with(self.hook.as_ref()).await
+    }
+
+    pub(super) async fn compact_with(&self, hook: Option<&Hook>) -> Result<Option<Compacted>> {
         let (meta, files) = {
             let state = self.lock().await?;
             if state.version.is_none() || state.loading {
@@ -69,7 +73,9 @@ impl LakeTable {
             return Ok(None);
         }
         let copy = self.copy(&meta, &files).await?;
-        self.at(Step::Compacted).await?;
+        if let Some(hook) = hook {
+            hook(Step::Compacted).await?;
+        }
         let mut state = self.lock().await?;
         for _ in 0..self.settings.commit_attempts.max(1) {
             if state.loading || state.meta.columns != meta.columns {

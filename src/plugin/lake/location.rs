@@ -38,7 +38,9 @@ impl Location {
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| bad("not a local path".into()))?;
             let prefix = Path::from_url_path(url.path()).map_err(|e| bad(e.to_string()))?;
-            tracing::debug!(path = %path.display(), "local lake");
+            if prefix.as_ref().contains('%') {
+                return Err(bad(format!("readers of Delta tables can't open a directory whose name has a percent sign: {}", path.display())));
+            }
             return Ok(Location { url, prefix, store: Arc::new(DurableLocal::new(fsync)) });
         }
         let options = options.iter().map(|(k, v)| (k.as_str(), v.as_str()));
@@ -59,8 +61,7 @@ impl Location {
             }
         }
         let (schema_dir, table_dir) = (encode(schema), encode(table));
-        // A URL's own percent signs are doubled, so that the directory is named as encoded here for every reader.
-        let url = self.url.join(&format!("{}/{}/", schema_dir.replace('%', "%25"), table_dir.replace('%', "%25")));
+        let url = self.url.join(&format!("./{schema_dir}/{table_dir}/"));
         let url = url.map_err(|e| Error::internal("a table's URL can't be made").because(e))?;
         let prefix = Path::from_url_path(url.path()).map_err(|e| Error::internal("a table's path can't be made").because(e))?;
         Ok(TableLocation { name: format!("{schema}.{table}"), url, store: Arc::new(PrefixStore::new(self.store.clone(), prefix)), root: self.store.clone() })
@@ -134,12 +135,13 @@ impl TableLocation {
     }
 }
 
-/// A directory name: bytes outside `A-Za-z0-9_.-` percent-encoded, and the names that mean another directory too.
+/// A directory name: bytes outside `A-Za-z0-9_.-` as `!` and two hexadecimal digits, and the names that mean another directory too. Not
+/// with a percent sign: the Delta kernel, and so most readers, decodes the paths that a listing gives it once too often.
 pub fn encode(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-') || (b == b'.' && !name.bytes().all(|b| b == b'.'));
     let mut out = String::with_capacity(name.len());
     for b in name.bytes() {
-        if plain(b) { out.push(char::from(b)) } else { out.push_str(&format!("%{b:02X}")) }
+        if plain(b) { out.push(char::from(b)) } else { out.push_str(&format!("!{b:02X}")) }
     }
     out
 }
@@ -149,7 +151,7 @@ pub fn decode(dir: &str) -> Option<String> {
     let mut bytes = vec![];
     let mut rest = dir.as_bytes();
     while let Some((&b, tail)) = rest.split_first() {
-        if b == b'%' {
+        if b == b'!' {
             let pair = tail.get(..2).and_then(|p| std::str::from_utf8(p).ok())?;
             bytes.push(u8::from_str_radix(pair, 16).ok()?);
             rest = &tail[2..];
@@ -170,11 +172,11 @@ mod tests {
     fn directory_names_go_both_ways() {
         for name in ["orders", "my table", "a/b", "..", ".", "日本", "100%", "A-b_c.d", "a..b"] {
             let dir = encode(name);
-            assert!(dir.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-%".contains(&b)), "{dir}");
+            assert!(dir.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-!".contains(&b)), "{dir}");
             assert_eq!(decode(&dir).as_deref(), Some(name));
         }
-        assert_eq!(encode(".."), "%2E%2E");
-        assert_eq!(decode("%zz"), None);
-        assert_eq!(decode("%41"), None, "never made by encode");
+        assert_eq!(encode(".."), "!2E!2E");
+        assert_eq!(decode("!zz"), None);
+        assert_eq!(decode("!41"), None, "never made by encode");
     }
 }

@@ -113,7 +113,7 @@ pub struct LakeTable {
     pub(super) settings: Arc<Settings>,
     pub(super) finder: Finder,
     state: Mutex<State>,
-    hook: Option<Hook>,
+    pub(super) hook: Option<Hook>,
 }
 
 pub(super) fn now() -> i64 {

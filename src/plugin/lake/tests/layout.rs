@@ -1,0 +1,66 @@
+//! Structure, names, earlier versions, clean-up.
+
+use super::super::flush::{Alter, Work};
+use super::super::query::{self, At};
+use super::super::settings::Settings;
+use super::super::types::LakeType;
+use super::kit::*;
+use crate::data::Op;
+use crate::error::Kind;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_added_renamed_and_dropped() {
+    let lake = Lake::new();
+    let t = lake.fresh("odd schema", "t%/ü").await;
+    t.flush(2, 1, &[rows(&[(1, "a", 1)], Op::Insert)]).await.expect("rows");
+    let add = Alter::Add { name: "at".into(), ty: LakeType::TimestampNtz, pg_type: "timestamp".into() };
+    t.flush(3, 2, &[Work::Alter(vec![add.clone()]), rows(&[(2, "b", 2)], Op::Insert)]).await.expect("add");
+    let opened = query::open(&lake.location(), "odd schema", "t%/ü", At::Now).await.expect("opens");
+    assert_eq!(opened.provider.schema().field(3).name(), "at");
+    t.flush(4, 3, &[Work::Alter(vec![Alter::Rename { from: "v".into(), to: "my value".into() }])]).await.expect("rename");
+    t.flush(5, 4, &[changes().upsert(3, "c", 3).partial(1, 11).work()]).await.expect("rows after");
+    let got = lake.sql("odd schema", "t%/ü", At::Now, "select id, \"my value\", n from t order by id").await;
+    assert_eq!(got, [(1, "a", 11), (2, "b", 2), (3, "c", 3)].map(own));
+    t.flush(6, 5, &[Work::Alter(vec![Alter::Drop("at".into()), Alter::Drop("at".into())])]).await.expect("drop");
+    t.flush(7, 6, &[Work::Alter(vec![Alter::Add { name: "at".into(), ty: LakeType::String, pg_type: "text".into() }])]).await.expect("again");
+    let got = lake.sql("odd schema", "t%/ü", At::Now, "select id, coalesce(\"at\", 'none'), n from t where n > 2 order by id").await;
+    assert_eq!(got, [(1, "none", 11), (3, "none", 3)].map(own));
+    assert_eq!(lake.location().schemas().await.expect("schemas"), ["odd schema"]);
+    assert_eq!(lake.location().tables("odd schema").await.expect("tables"), ["t%/ü"]);
+    drop(t);
+    let again = lake.table("odd schema", "t%/ü");
+    again.claim(claim(8)).await.expect("claim");
+    again.flush(8, 7, &[changes().upsert(2, "B", 22).work()]).await.expect("mapped, after a restart");
+    assert_eq!(lake.sql("odd schema", "t%/ü", At::Now, "select id, \"my value\", n from t where id = 2").await, [(2, "B", 22)].map(own));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn earlier_versions_are_read_while_they_are_kept() {
+    let lake = Lake::with(Settings { checkpoint_interval: 4, compact_min_files: 3, vacuum_retention: Duration::ZERO, log_retention: Duration::ZERO, ..Settings::default() });
+    let t = lake.fresh("public", "t").await;
+    for i in 0..6 {
+        t.flush(2 + i, 1 + i, &[changes().upsert(1, "x", i as i32).upsert(i + 10, "y", 2).work()]).await.expect("rows");
+    }
+    let all = "select id, v, n from t order by id";
+    assert_eq!(lake.sql("public", "t", At::Version(2), all).await, [(1, "x", 1), (10, "y", 2), (11, "y", 2)].map(own));
+    let now = chrono::Utc::now();
+    assert_eq!(lake.sql("public", "t", At::Time(now), all).await.len(), 7);
+    let e = query::open(&lake.location(), "public", "t", At::Version(99)).await.err().expect("not there");
+    assert_eq!(e.kind(), Kind::WrongPhase);
+    assert!(t.checkpoint().await.expect("checkpoint"));
+    assert!(!t.checkpoint().await.expect("not due"));
+    assert!(t.compact().await.expect("compacts").is_some());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let cleaned = t.clean().await.expect("cleans");
+    assert!(cleaned.files >= 6 && cleaned.entries >= 5, "{cleaned:?}");
+    assert_eq!(lake.read("public", "t").await.len(), 7);
+    let e = query::open(&lake.location(), "public", "t", At::Version(2)).await.err().expect("gone");
+    assert!(e.detail().is_some_and(|d| d.contains("oldest version")), "{e}");
+    drop(t);
+    let t = lake.table("public", "t");
+    let marks = t.claim(claim(8)).await.expect("marks survive a checkpoint and clean-up");
+    assert_eq!(marks.seq, Some(7));
+    t.flush(8, 7, &[changes().upsert(1, "z", 8).work()]).await.expect("goes on");
+    assert_eq!(lake.read("public", "t").await[0], own((1, "z", 8)));
+}
