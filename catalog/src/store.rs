@@ -90,13 +90,13 @@ impl Store {
                 self.conn.pragma_update_and_check(None, "max_page_count", pages as i64, |_| Ok(()))
             })
         };
-        set().map_err(|e| fail("open the catalog", e))
+        set().map_err(|e| unreadable("open the catalog", e))
     }
 
     /// The file is ours, and of a format we know.
     pub(crate) fn check_header(&self, path: &Path, steps: &[Step]) -> Result<u32, CatalogError> {
         let number = |name: &str| -> Result<i32, CatalogError> {
-            self.conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| fail("read the catalog", e))
+            self.conn.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| unreadable("read the catalog", e))
         };
         let (id, format) = (number("application_id")?, number("user_version")?);
         if id != APPLICATION_ID {
@@ -121,7 +121,7 @@ impl Store {
             faults.push(row.get(0)?);
             Ok(())
         });
-        run.map_err(|e| fail("check the catalog", e))?;
+        run.map_err(|e| unreadable("check the catalog", e))?;
         if faults == ["ok"] {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Store {
             schema(&made)
         };
         let expected = expected().map_err(|e| fail("make a catalog in memory", e))?;
-        if schema(&self.conn).map_err(|e| fail("read the catalog", e))? == expected {
+        if schema(&self.conn).map_err(|e| unreadable("read the catalog", e))? == expected {
             return Ok(());
         }
         Err(CatalogError::corrupt("catalog is damaged", "its tables are not those of its format"))
@@ -288,7 +288,7 @@ fn exists(path: &Path) -> Result<bool, CatalogError> {
 fn connect(path: &Path, read_only: bool) -> Result<Connection, CatalogError> {
     let mode = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX);
-    conn.map_err(|e| fail("open the catalog", e))
+    conn.map_err(|e| unreadable("open the catalog", e))
 }
 
 /// What an error of the engine means.
@@ -321,6 +321,16 @@ fn fail(doing: &str, error: rusqlite::Error) -> CatalogError {
         },
     };
     made.detail(error)
+}
+
+/// The same for statements that only read: they are fixed and right, so what SQLite cannot carry out of them (its
+/// general error: an unknown file format, a column that is not there) is damage.
+fn unreadable(doing: &str, error: rusqlite::Error) -> CatalogError {
+    let made = fail(doing, error);
+    if made.kind != ErrorKind::Bug {
+        return made;
+    }
+    CatalogError::corrupt("catalog is damaged", made.detail.unwrap_or(made.message))
 }
 
 fn extended(error: &rusqlite::Error) -> i32 {

@@ -181,3 +181,27 @@ fn the_check_changes_nothing_and_finds_what_does_not_fit() {
     let errors = |subject: &str| findings.iter().filter(|f| f.subject == subject && f.severity == Severity::Error).count();
     assert_eq!((errors("oid"), errors("checkpoint")), (2, 1), "{findings:?}");
 }
+
+#[test]
+fn a_record_that_vanished_or_was_changed_by_hand_is_noticed() {
+    let (dir, _) = files(3, 3);
+    open(dir.path()).close();
+    let whole = fs::read(main_file(dir.path())).expect("file");
+    let by_hand = [
+        "DELETE FROM record WHERE id = (SELECT max(id) FROM record)",
+        "UPDATE record SET version = version - 1 WHERE id = 2",
+        "UPDATE record SET collection = 'plugin' WHERE id = 2",
+        "UPDATE head SET version = 0",
+        "DELETE FROM head",
+        "DROP INDEX log_audit_subject",
+    ];
+    for sql in by_hand {
+        restore(dir.path(), &whole, b"");
+        let engine = rusqlite::Connection::open(main_file(dir.path())).expect("opens");
+        engine.execute_batch(sql).expect("runs");
+        drop(engine);
+        assert_corrupt(&contents(dir.path()).expect_err(sql));
+        let findings = Catalog::check(dir.path());
+        assert!(findings.iter().any(|f| f.severity == Severity::Error), "{sql}: {findings:?}");
+    }
+}

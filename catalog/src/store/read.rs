@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{FILE, Head, Store, connect, fail, write};
+use super::{FILE, Head, Store, connect, unreadable, write};
 use crate::error::CatalogError;
 use crate::history::{Log, Page};
 use crate::id::{Timestamp, Uuid};
@@ -32,7 +32,7 @@ impl Store {
             let uuid: String = row.get(0)?;
             Ok((uuid, Timestamp(row.get(1)?), number(2)?, number(3)?, number(4)?))
         };
-        let found = self.conn.query_row(SQL, [], read).optional().map_err(|e| fail(DOING, e))?;
+        let found = self.conn.query_row(SQL, [], read).optional().map_err(|e| unreadable(DOING, e))?;
         let damaged = |what: &str| CatalogError::corrupt("catalog is damaged", what);
         let (uuid, created_at, version, records, fingerprint) = found.ok_or_else(|| damaged("its head is gone"))?;
         let uuid = Uuid::parse_str(&uuid).map_err(|_| damaged("its name is not a UUID"))?;
@@ -41,7 +41,7 @@ impl Store {
 
     /// Every record, in no order; stops at the first error.
     pub(crate) fn records(&self, mut f: impl FnMut(Stored) -> Result<(), CatalogError>) -> Result<(), CatalogError> {
-        let wrap = |e| fail(DOING, e);
+        let wrap = |e| unreadable(DOING, e);
         let mut statement =
             self.conn.prepare("SELECT collection, key, version, value, sum FROM record").map_err(wrap)?;
         let mut rows = statement.query([]).map_err(wrap)?;
@@ -62,7 +62,7 @@ impl Store {
 
     /// Every entry of a history; `Err` in `f`'s argument: its sum does not fit.
     pub(crate) fn entries(&self, log: &Log, mut f: impl FnMut(i64, Result<&str, ()>)) -> Result<(), CatalogError> {
-        let wrap = |e| fail(DOING, e);
+        let wrap = |e| unreadable(DOING, e);
         let sql = format!("SELECT id, at, entry, subject, sum FROM log_{}", log.name);
         let mut statement = self.conn.prepare(&sql).map_err(wrap)?;
         let mut rows = statement.query([]).map_err(wrap)?;
@@ -89,7 +89,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Reader, CatalogError> {
         let conn = connect(&dir.join(FILE), true)?;
-        conn.busy_timeout(options.busy_timeout).map_err(|e| fail(DOING, e))?;
+        conn.busy_timeout(options.busy_timeout).map_err(|e| unreadable(DOING, e))?;
         Ok(Reader { conn })
     }
 
@@ -113,7 +113,7 @@ impl Reader {
             let bound = params![subject, before.unwrap_or(i64::MAX), from, to, page.limit];
             statement.query_map(bound, entry)?.collect::<rusqlite::Result<Vec<_>>>()
         };
-        let rows = run().map_err(|e| fail(DOING, e))?;
+        let rows = run().map_err(|e| unreadable(DOING, e))?;
         let take = |(id, at, text, whole)| {
             let damage = || CatalogError::corrupt("catalog is damaged", format!("entry {id} of {} was changed", log.name));
             if whole { Ok((id, at, text)) } else { Err(damage()) }
