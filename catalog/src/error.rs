@@ -18,7 +18,7 @@ pub enum ErrorKind {
     /// The files are not what was written: torn, flipped or not a catalog.
     Corrupt,
     /// A record's version is not the one the write expected. Plan again on a fresh snapshot.
-    Conflict { collection: &'static str, key: String, found: Option<Version> },
+    Conflict { collection: &'static str, key: Box<str>, found: Option<Version> },
     /// Another record of the collection has this name.
     Duplicate { collection: &'static str, name: String },
     /// A record contradicts itself; a bug of the caller.

@@ -41,5 +41,5 @@ pub use options::{KeySource, OpenOptions, Retention};
 pub use pending::Pending;
 pub use record::*;
 pub use secret::{Keyring, OptionValue, Options, Sealed, Secret};
-pub use snapshot::Snapshot;
+pub use snapshot::{Keyed, Snapshot};
 pub use watch::WatchId;

@@ -23,6 +23,9 @@ pub struct Snapshot {
     keyring: Arc<Keyring>,
 }
 
+/// A record with its key.
+pub type Keyed<C> = (<C as Collection>::Key, Arc<Versioned<<C as Collection>::Value>>);
+
 /// A map per collection, in the order of [`CODECS`].
 pub(crate) type Maps = Vec<Arc<Map>>;
 
@@ -75,19 +78,19 @@ impl Snapshot {
     }
 
     /// The record that has the unique name, with its key.
-    pub fn named<C: Collection>(&self, name: &str) -> Option<(C::Key, Arc<Versioned<C::Value>>)> {
+    pub fn named<C: Collection>(&self, name: &str) -> Option<Keyed<C>> {
         let map = self.map::<C>();
         let key = map.names.get(name)?;
         Some((C::Key::decode(key)?, typed::<C>(map.rows.get(key)?)))
     }
 
     /// Every record, by key.
-    pub fn scan<C: Collection>(&self) -> impl Iterator<Item = (C::Key, Arc<Versioned<C::Value>>)> + '_ {
+    pub fn scan<C: Collection>(&self) -> impl Iterator<Item = Keyed<C>> + '_ {
         self.map::<C>().rows.iter().map(pair::<C>)
     }
 
     /// The records whose key begins with `prefix`, a leading part of the collection's key; by key.
-    pub fn scan_under<C: Collection>(&self, prefix: &impl Key) -> Vec<(C::Key, Arc<Versioned<C::Value>>)> {
+    pub fn scan_under<C: Collection>(&self, prefix: &impl Key) -> Vec<Keyed<C>> {
         under(&self.map::<C>().rows, &prefix.encode()).map(pair::<C>).collect()
     }
 
@@ -117,7 +120,7 @@ fn typed<C: Collection>(row: &Row) -> Arc<Versioned<C::Value>> {
     typed.expect("a collection's codec makes its records")
 }
 
-fn pair<C: Collection>((key, row): (&Arc<[u8]>, &Row)) -> (C::Key, Arc<Versioned<C::Value>>) {
+fn pair<C: Collection>((key, row): (&Arc<[u8]>, &Row)) -> Keyed<C> {
     (C::Key::decode(key).expect("keys are checked when they come in"), typed::<C>(row))
 }
 
@@ -129,11 +132,14 @@ fn under<'a>(
     rows.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
 }
 
+/// A record and the text it is stored as.
+pub(crate) type Drafted = (Row, Arc<str>);
+
 /// A list of changes, checked against what is there and not yet applied.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     /// The final state of each record that the list writes: `None` is gone. Key: place of the collection, key.
-    pub records: BTreeMap<(usize, Arc<[u8]>), Option<(Row, Arc<str>)>>,
+    pub records: BTreeMap<(usize, Arc<[u8]>), Option<Drafted>>,
     /// Additions to histories, in order.
     pub histories: Vec<Change>,
     /// The list as watchers see it.
@@ -307,7 +313,7 @@ fn unknown(name: &str) -> CatalogError {
 fn conflict(collection: &'static str, key: String, found: Option<Version>, wanted: &str) -> CatalogError {
     let now = found.map_or("none".to_string(), |version| format!("version {version}"));
     let detail = format!("{collection} {key}: expected {wanted}, there is {now}");
-    CatalogError::new(ErrorKind::Conflict { collection, key, found }, "catalog was changed meanwhile")
+    CatalogError::new(ErrorKind::Conflict { collection, key: key.into(), found }, "catalog was changed meanwhile")
         .detail(detail)
         .hint("run the statement again")
 }

@@ -45,7 +45,7 @@ fn a_moved_version_is_a_conflict_and_nothing_is_applied() {
         error
     };
     let error = refused(vec![put(&shop, Expect::Version(first))]);
-    let key = shop.uuid.to_string();
+    let key = shop.uuid.to_string().into();
     assert_eq!(error.kind, ErrorKind::Conflict { collection: "source", key, found: Some(second) });
     assert!(refused(vec![put(&shop, Expect::Absent)]).is_conflict());
     assert!(refused(vec![Change::delete::<Sources>(&shop.uuid, Expect::Version(first))]).is_conflict());
@@ -94,7 +94,7 @@ fn an_open_transaction_reads_what_it_will_be() {
     let overlay = overlay.with(&second).expect("fits");
     assert_eq!(overlay.get::<Sources>(&shop.uuid).expect("is seen").comment, shop.comment);
     let (oid, counter) = overlay.draw_oids(2).expect("oids");
-    let overlay = overlay.with(&[counter.clone()]).expect("fits");
+    let overlay = overlay.with(std::slice::from_ref(&counter)).expect("fits");
     assert_eq!(overlay.draw_oids(1).expect("oid").0, Oid(oid.0 + 2));
     assert!(overlay.with(&[put(&shop, Expect::Absent)]).expect_err("is there").is_conflict());
     changes.extend(second);
