@@ -1,6 +1,6 @@
 //! How far a pipe has come: the record that decides, with the mark in the target, what is read and written next.
 //!
-//! The fields are those of the delivery rules (docs/delivery): a change of them is a change of the rules.
+//! The fields are those of the delivery rules: a change of them is a change of the rules.
 
 use std::collections::BTreeMap;
 use std::fmt;
