@@ -4,6 +4,7 @@ pub mod batch;
 pub mod collapse;
 pub mod column;
 pub mod position;
+pub mod rows;
 pub mod special;
 pub mod table;
 

@@ -98,3 +98,14 @@ impl Linker {
 pub fn reference(pipe: &Pipe) -> PipeRef {
     PipeRef { uuid: pipe.uuid, name: pipe.name.clone() }
 }
+
+/// The stored form as text for people: secrets masked, as `key = 'value', ...`.
+pub fn shown(options: &catalog::Options) -> String {
+    options.iter().map(|(k, v)| format!("{} = '{}'", quoted_key(k), v.to_string().replace('\'', "''"))).collect::<Vec<_>>().join(", ")
+}
+
+/// A key as it can be written again: bare where it is plain words with dots and hyphens.
+pub fn quoted_key(key: &str) -> String {
+    let plain = |part: &str| part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if key.split(['.', '-']).all(plain) { key.to_string() } else { format!("'{}'", key.replace('\'', "''")) }
+}

@@ -16,8 +16,7 @@ mod sql;
 mod table;
 
 pub use pipe::{NewPipe, clause_options};
-pub use rights::{Right, Rights};
-pub use role::PredefinedRole;
+pub use rights::Rights;
 pub use show::quote_literal;
 
 use crate::config::Config;

@@ -54,17 +54,6 @@ pub fn stored(options: &plugin::Options, keyring: &catalog::Keyring) -> catalog:
     options.iter_given().map(|(name, text, secret)| (name.to_string(), value(text, secret))).collect()
 }
 
-/// The stored form as text for people: secrets masked, as `key = 'value', ...`.
-pub fn shown(options: &catalog::Options) -> String {
-    options.iter().map(|(k, v)| format!("{} = '{}'", quoted_key(k), v.to_string().replace('\'', "''"))).collect::<Vec<_>>().join(", ")
-}
-
-/// A key as it can be written again: bare where it is plain words with dots and hyphens.
-pub fn quoted_key(key: &str) -> String {
-    let plain = |part: &str| part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if key.split(['.', '-']).all(plain) { key.to_string() } else { format!("'{}'", key.replace('\'', "''")) }
-}
-
 /// A secret anywhere in the tables: for redaction by key.
 pub fn is_secret(key: &str) -> bool {
     let key = normalise(key);

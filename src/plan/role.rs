@@ -1,8 +1,9 @@
 //! Users, roles and grants. (dialect.md section 9) Passwords become SCRAM verifiers here and are never stored.
 
-use super::rights::{Right, Rights};
+use super::rights::Rights;
 use super::{Action, After, Context, Notice, Write, object_name, source};
 use crate::error::{Error, Kind, Result};
+use crate::rights::{Right, level, roles_of};
 use crate::scram;
 use standpipe_catalog::{Change, Expect, Grant, GrantObject, Grants, Membership, Oid, Role, Roles, Timestamp, Versioned};
 use standpipe_grammar::Ident;
@@ -10,51 +11,20 @@ use standpipe_grammar::ast::role as ast;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Roles that are always there. Their OIDs are of the system's range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PredefinedRole {
-    /// Every SHOW, system view, TEST, EXPLAIN.
-    Read,
-    /// Also sources, tables, pipes.
-    Manage,
-    /// Also users, settings, plugins.
-    Admin,
-}
-
-impl PredefinedRole {
-    /// All of them, the least first.
-    pub const ALL: [PredefinedRole; 3] = [PredefinedRole::Read, PredefinedRole::Manage, PredefinedRole::Admin];
-    /// Name.
-    pub fn name(self) -> &'static str {
-        match self {
-            PredefinedRole::Read => "standpipe_read",
-            PredefinedRole::Manage => "standpipe_manage",
-            PredefinedRole::Admin => "standpipe_admin",
-        }
-    }
-    /// Number.
-    pub fn oid(self) -> Oid {
-        Oid(match self {
-            PredefinedRole::Read => 9001,
-            PredefinedRole::Manage => 9002,
-            PredefinedRole::Admin => 9003,
-        })
-    }
-    /// The record that the first start stores.
-    pub fn record(self, now: Timestamp) -> Role {
-        Role {
-            oid: self.oid(),
-            name: self.name().to_string(),
-            login: false,
-            superuser: false,
-            password: None,
-            password_generated: false,
-            valid_until: None,
-            connection_limit: None,
-            member_of: BTreeSet::new(),
-            comment: None,
-            created_at: now,
-        }
+/// A role as CREATE ROLE without options makes it.
+fn plain(oid: Oid, name: String, now: Timestamp) -> Role {
+    Role {
+        oid,
+        name,
+        login: false,
+        superuser: false,
+        password: None,
+        password_generated: false,
+        valid_until: None,
+        connection_limit: None,
+        member_of: BTreeSet::new(),
+        comment: None,
+        created_at: now,
     }
 }
 
@@ -112,7 +82,7 @@ pub fn create(s: &ast::CreateRole, cx: &Context<'_>) -> Result<Action> {
         return Err(Error::new(Kind::DuplicateObject, format!("role \"{name}\" already exists")).at(s.name.position));
     }
     let (oid, drawn) = cx.snapshot.draw_oids(1).ok_or_else(|| Error::new(Kind::LimitExceeded, "all object numbers are used up"))?;
-    let mut role = Role { oid, name, login: s.user, ..PredefinedRole::Read.record(cx.now) };
+    let mut role = Role { login: s.user, ..plain(oid, name, cx.now) };
     let mut changes = vec![drawn];
     let members = apply(&mut role, &s.options, cx)?;
     changes.push(Change::put::<Roles>(&oid, &role, Expect::Absent));
@@ -157,7 +127,7 @@ fn predefined(role: &Role, position: usize) -> Result<()> {
 
 /// Some role that can log in stays an admin.
 fn last_admin(old: &Role, new: Option<&Role>, cx: &Context<'_>) -> Result<()> {
-    let admin = |r: &Role| r.login && (r.superuser || super::rights::level(cx.snapshot, &r.name) == Right::Admin);
+    let admin = |r: &Role| r.login && (r.superuser || level(cx.snapshot, &r.name) == Right::Admin);
     let others = cx.snapshot.scan::<Roles>().any(|(oid, r)| oid != old.oid && admin(&r));
     let stays = new.is_some_and(|n| n.login && (n.superuser || (!old.superuser && admin(old))));
     if admin(old) && !stays && !others {
@@ -199,7 +169,7 @@ pub fn grant(s: &ast::GrantRole, cx: &Context<'_>) -> Result<Action> {
         let mut new = member.value.clone();
         for name in &s.roles {
             let role = by_name(name, cx)?;
-            if super::rights::roles_of(cx.snapshot, &role.name).contains(&member.oid) {
+            if roles_of(cx.snapshot, &role.name).contains(&member.oid) {
                 return Err(Error::new(Kind::BadOption, format!("role \"{}\" is a member of role \"{}\"", role.name, member.name)).at(name.position));
             }
             let granted_by = cx.snapshot.named::<Roles>(&cx.session.user).map(|(oid, _)| oid);

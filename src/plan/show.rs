@@ -1,9 +1,9 @@
 //! SHOW, HELP and the DESCRIBEs of our own objects. SHOW is sugar over the system views: it becomes a query on them, so that both have the
 //! same columns.
 
-use super::options::{quoted_key, shown};
 use super::{Action, Context, pipe_alter, source};
 use crate::error::{Error, Kind, Result};
+use crate::link::{quoted_key, shown};
 use crate::plugin::registry;
 use standpipe_catalog::{Clause, Options, Pipe, Source, SourceState, Sources, Target};
 use standpipe_grammar::ast::session::Help;
@@ -28,9 +28,6 @@ fn query(text: &str) -> Result<Action> {
     }
 }
 
-/// Columns of SHOW PIPES and of the first part of SHOW PIPE.
-const PIPE_COLUMNS: &str = "id, creation_time, state, phase, pipe_extractor, pipe_processor, pipe_connector, exception_message, remaining_event_count, estimated_remaining_seconds, description";
-
 /// SHOW.
 pub fn plan(s: &Show, cx: &Context<'_>) -> Result<Action> {
     let like = |column: &str, pattern: &Option<String>| pattern.as_ref().map_or(String::new(), |p| format!(" AND {column} LIKE {}", quote_literal(p)));
@@ -40,14 +37,14 @@ pub fn plan(s: &Show, cx: &Context<'_>) -> Result<Action> {
             query(&format!("SELECT * FROM standpipe.sources WHERE state = '{state}'{} ORDER BY name", like("name", pattern)))
         }
         Show::Pipes { like: pattern, used_by } => {
-            let mut text = format!("SELECT {PIPE_COLUMNS} FROM standpipe.pipes WHERE true{}", like("id", pattern));
+            let mut text = format!("SELECT * FROM standpipe.pipes WHERE true{}", like("id", pattern));
             if let Some(name) = used_by {
                 let names = sharing_connector(&*pipe_alter::by_name(name, cx)?, cx);
                 text += &format!(" AND id IN ({})", names.iter().map(|n| quote_literal(n)).collect::<Vec<_>>().join(", "));
             }
             query(&format!("{text} ORDER BY id"))
         }
-        Show::Pipe { name } => query(&format!("SELECT * FROM standpipe.pipes WHERE id = {}", quote_literal(&name.value))),
+        Show::Pipe { name } => query(&format!("SELECT * FROM standpipe.pipe_details WHERE id = {}", quote_literal(&name.value))),
         Show::OfPipe { view, pipe, run } => {
             let pipe = pipe_alter::by_name(pipe, cx)?;
             let (table, columns, order) = of_pipe(*view);

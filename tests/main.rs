@@ -1,0 +1,5 @@
+//! The one binary of integration tests.
+
+mod scripts;
+mod support;
+mod tidy;

@@ -1,0 +1,114 @@
+"""Private servers for tests and benchmarks: PostgreSQL clusters and the program itself, on free ports, ended when the run ends."""
+import os, pwd, signal, socket, subprocess, sys, time
+
+BIN = "/usr/lib/postgresql/15/bin"
+PASSWORD = "tests-only"
+LINEITEM = """create table lineitem (l_orderkey bigint not null, l_partkey bigint not null, l_suppkey bigint not null, l_linenumber integer not null,
+ l_quantity numeric(15,2) not null, l_extendedprice numeric(15,2) not null, l_discount numeric(15,2) not null, l_tax numeric(15,2) not null,
+ l_returnflag char(1) not null, l_linestatus char(1) not null, l_shipdate date not null, l_commitdate date not null, l_receiptdate date not null,
+ l_shipinstruct char(25) not null, l_shipmode char(10) not null, l_comment varchar(44) not null)"""
+KEY = "alter table lineitem add primary key (l_orderkey, l_linenumber)"
+ORDERS = """create table orders (o_orderkey bigint not null, o_custkey bigint not null, o_orderstatus char(1) not null, o_totalprice numeric(15,2) not null,
+ o_orderdate date not null, o_orderpriority char(15) not null, o_clerk char(15) not null, o_shippriority integer not null, o_comment varchar(79) not null)"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def as_postgres(command):
+    return ["runuser", "-u", "postgres", "--"] + command if os.getuid() == 0 else command
+
+
+class Postgres:
+    """A private cluster with PostgreSQL's own defaults, but for logical decoding and memory."""
+
+    def __init__(self, root, name):
+        self.dir, self.port = os.path.join(root, name), free_port()
+        os.makedirs(self.dir)
+        if os.getuid() == 0:
+            entry = pwd.getpwnam("postgres")
+            os.chown(self.dir, entry.pw_uid, entry.pw_gid)
+        subprocess.run(as_postgres([f"{BIN}/initdb", "-D", self.dir, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"]), check=True, stdout=subprocess.DEVNULL)
+        options = (f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.dir} -c wal_level=logical -c max_wal_senders=20"
+                   " -c max_replication_slots=20 -c shared_buffers=1GB -c max_wal_size=8GB -c maintenance_work_mem=512MB -c checkpoint_timeout=30min")
+        subprocess.run(as_postgres([f"{BIN}/pg_ctl", "-D", self.dir, "-w", "-l", f"{self.dir}/log", "-o", options, "start"]), check=True, stdout=subprocess.DEVNULL)
+
+    def url(self, db):
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{db}"
+
+    def sql(self, db, text):
+        out = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", text, self.url(db)], check=True, capture_output=True, text=True)
+        return out.stdout.strip()
+
+    def stop(self):
+        subprocess.run(as_postgres([f"{BIN}/pg_ctl", "-D", self.dir, "-m", "immediate", "stop"]), stdout=subprocess.DEVNULL)
+
+
+class Standpipe:
+    def __init__(self, binary, data):
+        self.port = free_port()
+        self.binary, self.data = binary, data
+        self.log = open(data + ".log", "a")
+        self.start()
+
+    def start_again(self):
+        """After a kill, on the same port and data."""
+        self.start()
+
+    def start(self):
+        environment = dict(os.environ, STANDPIPE_PASSWORD=PASSWORD)
+        self.process = subprocess.Popen([self.binary, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--http", ""], env=environment, stderr=self.log)
+        for _ in range(300):
+            try:
+                self.sql("standpipe", "select 1")
+                return
+            except subprocess.CalledProcessError:
+                time.sleep(0.1)
+        sys.exit("standpipe did not get ready")
+
+    def sql(self, db, text):
+        environment = dict(os.environ, PGPASSWORD=PASSWORD)
+        url = f"postgresql://standpipe@127.0.0.1:{self.port}/{db}"
+        out = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", text, url], check=True, capture_output=True, text=True, env=environment)
+        return out.stdout.strip()
+
+    def peak(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return int(next(line for line in f if line.startswith("VmHWM")).split()[1]) // 1024
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+def pg_sources(server, source, target, target_db, source_db):
+    """Names the two clusters `src` and `dst` in a Standpipe server."""
+    for name, pg, database in (("src", source, source_db), ("dst", target, target_db)):
+        server.sql("standpipe", f"create source {name} with (type = 'postgres', host = '127.0.0.1', port = {pg.port}, database = '{database}', user = 'postgres')")
+
+
+def load_tpch(pg, scale, root, tables):
+    """Generates TPC-H tables with tpchgen-cli and loads them into database `tpch`, keys built after."""
+    out = os.path.join(root, "tpch")
+    pg.sql("postgres", "create database tpch")
+    for table, ddl, key in (("lineitem", LINEITEM, KEY), ("orders", ORDERS, "alter table orders add primary key (o_orderkey)")):
+        if table not in tables:
+            continue
+        generator = os.path.join(os.path.dirname(sys.executable), "tpchgen-cli")
+        subprocess.run([generator, "-s", str(scale), "-f", "csv", "-T", table, "-o", out], check=True, stdout=subprocess.DEVNULL)
+        csv = os.path.join(out, table + ".csv")
+        pg.sql("tpch", ddl)
+        subprocess.run(["psql", "-qX", "-c", f"\\copy {table} from '{csv}' csv header", pg.url("tpch")], check=True)
+        os.remove(csv)
+        pg.sql("tpch", key)
+        pg.sql("tpch", f"vacuum (freeze, analyze) {table}")
+    pg.sql("tpch", "checkpoint")
+
+

@@ -1,0 +1,3 @@
+//! What tests share: servers of their own, started on free ports and ended with the test.
+
+pub mod server;
