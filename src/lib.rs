@@ -14,6 +14,7 @@ pub mod data;
 // layer 3: the contract, and the systems behind it
 pub mod plugin;
 // layer 4: between plugins and catalog
+pub mod chunk;
 pub mod link;
 pub mod synced;
 // layer 5: pipes at work

@@ -1,8 +1,22 @@
 //! Pipes: from a source's snapshot and changes into a target, each change exactly once where the target can.
 //!
-//! Reading order: `state` (what can be), `checkpoint` (what is remembered, and the comparison when a session begins), `run` (the loop),
-//! `snapshot`, `side_run`, `supervisor` (who starts and stops all this). Knows no system: only the contract in `plugin`.
+//! Reading order: `state` (what can be), `checkpoint` (what is remembered, and the comparison when a session begins), `session` (from begin to
+//! the first error), `run` (the loop), `flush`, `snapshot`, `window`, `side_run`, `supervisor` (who starts and stops all this). Knows no system: only
+//! the contract in `plugin`; the catalog stands behind `ledger`.
 
 pub mod checkpoint;
+mod cut;
+pub mod failpoint;
+mod flush;
+mod intake;
+pub mod ledger;
+pub mod options;
 pub mod restart;
+mod run;
+pub mod runner;
+pub mod session;
+mod side_run;
+mod snapshot;
 pub mod state;
+pub mod status;
+mod window;

@@ -1,0 +1,571 @@
+//! One session of a pipe: from `begin` to the first error. It begins by comparing target, catalog and source in the order of the delivery
+//! rules, finishes what a crash left open, copies what is not copied, and follows the changes.
+
+use super::checkpoint::{self, Book, Checkpoint, Done, Fate, Fault, Provisioned, Stage, Start, TableMark, Tables, Work};
+use super::failpoint::hit;
+use super::intake::{Intake, Names, Shape};
+use super::ledger::{Entry, Ledger, Note, Structure, Wanted, Wish};
+use super::options::RunOptions;
+use super::side_run::SideRun;
+use super::state::{TableEvent, TableState};
+use super::status::Live;
+use super::window::Window;
+use crate::data::{Batch, Position, TableId, TableName, TableVersion, Witness};
+use crate::error::{Error, Kind, Result, Retry};
+use crate::plugin::{
+    Anchor, AnchorKind, AnchorRequest, Begin, Capabilities, Commit, Committed, Connector, Extractor, Input, Needs, Options, PipeRef, Place, Processor, Resume, Scanner, Shard, Source,
+    TargetTable, Writer, WriterRole, failed_findings,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Epochs are drawn with a random stride, so that two copies of one catalog don't draw the same.
+const EPOCH_STRIDE: i64 = 1000;
+
+/// What opens a pipe's ends. Each call makes a new value.
+pub trait Ends: Send + Sync {
+    /// The source.
+    fn source(&self) -> Result<Box<dyn Source>>;
+    /// Its changes.
+    fn extractor(&self) -> Result<Box<dyn Extractor>>;
+    /// The target.
+    fn connector(&self) -> Result<Box<dyn Connector>>;
+    /// What stands between, in order; for rows of a snapshot there may be more of them.
+    fn processors(&self, snapshot: bool) -> Result<Vec<Box<dyn Processor>>>;
+    /// The extractor's options, for anchors and checks.
+    fn extractor_options(&self) -> Options;
+    /// What the source can do.
+    fn source_can(&self) -> Capabilities;
+    /// What the target can do.
+    fn target_can(&self) -> Capabilities;
+}
+
+/// A table of the pipe, or one that is to join it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipeTable {
+    /// Number for life.
+    pub id: TableId,
+    /// At the source.
+    pub name: TableName,
+    /// At the target.
+    pub target: TableName,
+    /// It waits to be added: not part of what is set up at the beginning.
+    pub wanted: bool,
+}
+
+/// What the supervisor tells a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Run,
+    /// Flush and end.
+    Stop,
+    /// Flush, end, and begin again with other options or tables.
+    Again,
+}
+
+/// How a session ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// STOP.
+    Stopped,
+    /// It wants to begin again at once.
+    Again,
+    /// All there was to do is done.
+    Completed,
+}
+
+/// Everything a session needs; made anew for each by the supervisor.
+pub struct Context {
+    /// Which pipe.
+    pub pipe: PipeRef,
+    /// Its tables, and those that are to join.
+    pub tables: Vec<PipeTable>,
+    /// Opens both ends.
+    pub ends: Arc<dyn Ends>,
+    /// The catalog.
+    pub ledger: Arc<dyn Ledger>,
+    /// Options.
+    pub options: Arc<RunOptions>,
+    /// What is to be seen.
+    pub live: Arc<Live>,
+    /// What the supervisor says.
+    pub control: watch::Receiver<Control>,
+}
+
+impl Context {
+    pub(super) fn names(&self) -> Names {
+        Arc::new(self.tables.iter().map(|t| (t.id, t.target.clone())).collect())
+    }
+    pub(super) fn shape(&self, snapshot: bool) -> Result<Shape> {
+        Ok(Shape::new(self.ends.processors(snapshot)?, self.names()))
+    }
+    pub(super) fn table(&self, id: TableId) -> Option<&PipeTable> {
+        self.tables.iter().find(|t| t.id == id)
+    }
+    /// The table that an error is about, by its name at either end.
+    pub fn table_of(&self, error: &Error) -> Option<TableId> {
+        let name = error.table()?;
+        let plain = |n: &TableName| format!("{}.{}", n.schema, n.name) == name || n.to_string() == name;
+        self.tables.iter().find(|t| plain(&t.name) || plain(&t.target)).map(|t| t.id)
+    }
+    /// The error takes one table out of the stream, not the whole pipe.
+    pub fn is_table_error(&self, error: &Error) -> Option<TableId> {
+        self.table_of(error).filter(|_| error.retry() == Retry::Manual)
+    }
+}
+
+/// A session under way.
+pub struct Session {
+    pub(super) cx: Arc<Context>,
+    pub(super) book: Book,
+    pub(super) commit: Commit,
+    pub(super) source: Box<dyn Source>,
+    pub(super) extractor: Option<Box<dyn Extractor>>,
+    pub(super) connector: Box<dyn Connector>,
+    pub(super) writers: BTreeMap<Shard, Box<dyn Writer>>,
+    /// What the target had at `begin`.
+    pub(super) committed: Committed,
+    /// Structures at the pipe's position, with id and generation.
+    pub(super) versions: BTreeMap<TableId, Arc<TableVersion>>,
+    pub(super) intake: Intake,
+    pub(super) window: Option<Window>,
+    pub(super) epoch: i64,
+    pub(super) counter: u32,
+    pub(super) pending: super::run::Pending,
+    /// Everything at or before it was taken, and its last transaction.
+    pub(super) reached: Position,
+    pub(super) witness: Option<Witness>,
+    /// What lies behind the end of a replayed intent.
+    pub(super) leftover: Option<Batch>,
+    pub(super) last_flush: Option<Instant>,
+    pub(super) last_note: Instant,
+    pub(super) side: Option<SideRun>,
+    pub(super) side_restarts: super::restart::Restarts,
+    pub(super) side_not_before: Option<Instant>,
+    /// Tables that `begin` knows.
+    pub(super) begun: BTreeSet<TableId>,
+    /// Names of tables whose target takes bytes untouched.
+    pub(super) wire: BTreeSet<TableName>,
+}
+
+/// Runs one session. `failures` are tables that the last session found unable to go on.
+pub async fn run(cx: Arc<Context>, failures: Vec<(TableId, Fault)>) -> Result<Ended> {
+    let (mut session, anchor) = Session::open(cx, failures).await?;
+    if let Some(ended) = session.copy(anchor).await? {
+        return Ok(ended);
+    }
+    session.run().await
+}
+
+/// Takes the position of a pipe that copies no history, at CREATE. Nothing at the target is touched but looked at.
+pub async fn provision(cx: &Context) -> Result<Position> {
+    let mut book = cx.ledger.book().await?;
+    if book.stage == Stage::New {
+        let (mut source, mut connector) = (cx.ends.source()?, cx.ends.connector()?);
+        provision_book(cx, &mut book, &mut source, &mut connector, Vec::new()).await?;
+    }
+    Ok(book.now.position)
+}
+
+/// PROVISIONING: checks both ends, takes the anchor, and stores it with the tables.
+async fn provision_book(cx: &Context, book: &mut Book, source: &mut Box<dyn Source>, connector: &mut Box<dyn Connector>, done: Vec<Done>) -> Result<(Anchor, BTreeSet<TableName>)> {
+    let members: Vec<&PipeTable> = cx.tables.iter().filter(|t| !t.wanted).collect();
+    let generation = cx.ledger.draw_generation(book.now.generation);
+    let versions = fetch(source, &members, generation).await?;
+    let (o, options) = (&cx.options, cx.ends.extractor_options());
+    let inserts_only = o.inclusion.insert && !o.inclusion.update && !o.inclusion.delete;
+    let needs = Needs { changes: o.follows(), tables: versions.clone(), inserts_only, write: false, options: Some(options.clone()) };
+    if let Some(error) = failed_findings(&source.check(&needs).await?) {
+        return Err(error);
+    }
+    let mut shape = cx.shape(true)?;
+    let targets = versions.iter().map(|t| Ok(TargetTable::clone(&*shape.target(t, generation, Place::Live)?))).collect::<Result<Vec<_>>>()?;
+    let mut wire = BTreeSet::new();
+    for prepared in connector.prepare(&targets).await? {
+        wire.extend(prepared.wire.map(|_| prepared.target));
+        prepared.notices.into_iter().for_each(|detail| cx.ledger.note(Note::Event { event: "notice", detail }));
+    }
+    let history = o.history && o.inclusion.insert;
+    let readers = if history { o.parallelism } else { 0 };
+    let kind = if o.follows() { AnchorKind::Durable } else { AnchorKind::Instant };
+    let request = AnchorRequest { kind, pipe: Some(cx.pipe.clone()), tables: versions.clone(), readers, options: Some(options) };
+    let anchor = source.anchor(request).await?;
+    hit("after-anchor").await?;
+    let state = if history || o.inclusion.structures_only() { TableState::Snapshot } else { TableState::Joined };
+    let mark = |t: &Arc<TableVersion>| (t.id, TableMark { state, generation, from: Some(anchor.position.clone()), error: None });
+    book.stage = Stage::Setup;
+    book.provisioned = Some(Provisioned { identity: anchor.identity.clone(), anchor: anchor.position.clone() });
+    book.now = Checkpoint { seq: 0, position: anchor.position.clone(), witness: None, generation, tables: versions.iter().map(mark).collect() };
+    (book.shards, book.intent) = (BTreeMap::new(), None);
+    let structures: Vec<_> = versions.iter().map(|t| (t.id, Structure::of(t))).collect();
+    cx.ledger.write(Entry { book: Some(book), done: &done, structures: &structures, ..Entry::default() }).await?;
+    cx.ledger.note(Note::Event { event: "anchored", detail: anchor.position.to_string() });
+    hit("after-provision").await?;
+    Ok((anchor, wire))
+}
+
+/// The present structure of tables, in their order, with number and generation.
+pub(super) async fn fetch(source: &mut Box<dyn Source>, tables: &[&PipeTable], generation: i64) -> Result<Vec<Arc<TableVersion>>> {
+    let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = source.tables(Some(&names)).await?;
+    if found.len() != tables.len() {
+        return Err(Error::internal("a source answered for other tables than it was asked for"));
+    }
+    Ok(found.into_iter().zip(tables).map(|(v, t)| Arc::new(TableVersion { id: t.id, generation, ..v })).collect())
+}
+
+impl Session {
+    /// Everything up to the point where chunks are copied. Gives the anchor of a first run.
+    async fn open(cx: Arc<Context>, failures: Vec<(TableId, Fault)>) -> Result<(Session, Option<Anchor>)> {
+        let (mut source, mut connector) = (cx.ends.source()?, cx.ends.connector()?);
+        let mut book = cx.ledger.book().await?;
+        let done = begin_anew_if_asked(&cx, &mut book);
+        let alive = match book.stage {
+            Stage::New => Some(provision_book(&cx, &mut book, &mut source, &mut connector, done).await?),
+            _ => None,
+        };
+        let (alive, wire) = alive.map_or((None, BTreeSet::new()), |(anchor, wire)| (Some(anchor), wire));
+        let commit = cx.ends.target_can().commit;
+        let mut session = Session {
+            intake: Intake::new(cx.shape(false)?, cx.options.clone(), Place::Live),
+            side_restarts: super::restart::Restarts::new(cx.options.restart.clone()),
+            reached: book.now.position.clone(),
+            witness: book.now.witness.clone(),
+            book,
+            commit,
+            source,
+            extractor: None,
+            connector,
+            writers: BTreeMap::new(),
+            committed: Committed::default(),
+            versions: BTreeMap::new(),
+            window: None,
+            epoch: 0,
+            counter: 0,
+            pending: Default::default(),
+            leftover: None,
+            last_flush: None,
+            last_note: Instant::now(),
+            side: None,
+            side_not_before: None,
+            begun: BTreeSet::new(),
+            wire,
+            cx,
+        };
+        session.show();
+        session.load_versions().await?;
+        session.begin().await?;
+        hit("after-begin").await?;
+        session.start_up().await?;
+        hit("after-connect").await?;
+        let mut alive = alive;
+        session.open_window(&mut alive).await?;
+        session.finish_what_is_open(failures).await?;
+        Ok((session, alive))
+    }
+
+    fn show(&self) {
+        let delivery = match self.commit {
+            Commit::Whole => "exactly once",
+            Commit::PerShard => "exactly once per table",
+            Commit::None => "at least once",
+        };
+        let live = &self.cx.live;
+        live.begin(delivery, self.cx.options.parallelism);
+        live.list(self.cx.tables.iter().map(|t| (t.id, t.name.clone(), t.target.clone())));
+        live.tables(&self.book.now.tables);
+        live.start_position(self.book.provisioned.as_ref().map(|p| p.anchor.clone()));
+    }
+
+    /// Structures at the pipe's position; of tables that are to join, today's.
+    async fn load_versions(&mut self) -> Result<()> {
+        let stored = self.cx.ledger.structures().await?;
+        let cx = self.cx.clone();
+        for table in &cx.tables {
+            let generation = self.book.now.tables.get(&table.id).map_or(0, |m| m.generation);
+            let version = match stored.get(&table.id) {
+                Some(structure) => Arc::new(structure.table(table.id, &table.name, generation)),
+                None => match fetch(&mut self.source, &[table], generation).await {
+                    Ok(mut found) => found.swap_remove(0),
+                    Err(e) if e.kind() == Kind::UndefinedTable && table.wanted => {
+                        self.refuse(table.id, &e.for_table(table.name.to_string())).await?;
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                },
+            };
+            self.versions.insert(table.id, version);
+        }
+        Ok(())
+    }
+
+    /// Takes the epoch in the target and reads its marks.
+    async fn begin(&mut self) -> Result<()> {
+        let last_epoch = self.book.epoch;
+        let epoch = last_epoch.max(self.book.drawn) + 1 + rand::random_range(0..EPOCH_STRIDE);
+        if self.commit == Commit::PerShard {
+            self.book.drawn = epoch;
+            self.cx.ledger.write(Entry { book: Some(&self.book), ..Entry::default() }).await?;
+        }
+        let wanted = self.wanted_tables();
+        let failed = |id: &TableId| self.book.now.tables.get(id).is_some_and(|m| m.state == TableState::Failed);
+        let ids: Vec<TableId> = self.versions.keys().filter(|id| wanted.contains(id) || (self.book.now.tables.contains_key(id) && !failed(id))).copied().collect();
+        let mut tables = Vec::with_capacity(ids.len());
+        for id in &ids {
+            tables.push(TargetTable::clone(&*self.live_target(*id)?));
+        }
+        let snapshot_writers = u32::try_from(self.cx.options.parallelism).unwrap_or(1);
+        self.committed = self.connector.begin(&Begin { tables, snapshot_writers, last_epoch, epoch }).await?;
+        self.epoch = if self.committed.epoch > 0 { self.committed.epoch } else { epoch };
+        (self.book.epoch, self.book.drawn) = (self.epoch, self.epoch.max(self.book.drawn));
+        self.begun = ids.into_iter().collect();
+        Ok(())
+    }
+
+    /// Compares target and catalog, then the source, while its position is held.
+    async fn start_up(&mut self) -> Result<()> {
+        match checkpoint::compare(self.commit, &self.book, &self.committed)? {
+            Start::From(position, witness) => (self.book.now.position, self.book.now.witness) = (position, witness),
+            Start::Adopt(mark) => {
+                self.cx.ledger.note(Note::Event { event: "adopted", detail: format!("the target's checkpoint, seq {} at {}", mark.seq, mark.position) });
+                (self.book.now, self.book.stage) = (mark, Stage::Run);
+                self.book.now.tables.retain(|id, _| self.cx.table(*id).is_some());
+                self.cx.ledger.write(Entry { book: Some(&self.book), ..Entry::default() }).await?;
+                self.regenerate();
+            }
+        }
+        // A table that left the pipe while its shard had a number, and comes back: its number is what it is.
+        if self.commit == Commit::PerShard {
+            for id in self.begun.iter().filter(|id| !self.book.now.tables.contains_key(id)) {
+                if let Some(seq) = self.committed.shards.get(&Shard(id.0)) {
+                    self.book.shards.insert(Shard(id.0), *seq);
+                }
+            }
+        }
+        (self.reached, self.witness) = (self.book.now.position.clone(), self.book.now.witness.clone());
+        self.list_unknown_tables();
+        if self.cx.options.follows() {
+            let mut extractor = self.cx.ends.extractor()?;
+            let mut witnesses = vec![(self.reached.clone(), self.witness.clone())];
+            witnesses.extend(self.book.intent.as_ref().map(|i| (i.end.clone(), i.witness.clone())));
+            let identity = self.book.provisioned.as_ref().map(|p| p.identity.clone()).unwrap_or_default();
+            extractor.connect(&Resume { position: self.reached.clone(), identity, witnesses, tables: self.followed() }).await?;
+            self.extractor = Some(extractor);
+        }
+        self.cx.live.reached(&self.reached);
+        self.cx.live.tables(&self.book.now.tables);
+        Ok(())
+    }
+
+    /// Tables that the catalog has and the checkpoint has not (one of them was restored) wait for a side run.
+    fn list_unknown_tables(&mut self) {
+        if self.book.stage == Stage::Run {
+            let waiting = TableMark { state: TableState::Waiting, generation: 0, from: None, error: None };
+            for table in self.cx.tables.iter().filter(|t| !t.wanted) {
+                self.book.now.tables.entry(table.id).or_insert_with(|| waiting.clone());
+            }
+        }
+    }
+
+    /// E is taken anew where anything is read later than the changes begin: its readers hold the instant.
+    async fn open_window(&mut self, alive: &mut Option<Anchor>) -> Result<()> {
+        if alive.is_some() && self.cx.ends.source_can().exact_anchor {
+            return Ok(());
+        }
+        self.start_over_what_cannot_resume(alive.is_none()).await?;
+        let unjoined = |m: &&TableMark| matches!(m.state, TableState::Snapshot | TableState::Catchup);
+        let tables: Vec<_> = self.book.now.tables.iter().filter(|(_, m)| unjoined(m)).filter_map(|(id, _)| self.versions.get(id).cloned()).collect();
+        if tables.is_empty() || !self.cx.options.follows() {
+            return Ok(());
+        }
+        let readers = self.cx.options.parallelism + 1;
+        let request = AnchorRequest { kind: AnchorKind::Instant, pipe: Some(self.cx.pipe.clone()), tables, readers, options: Some(self.cx.ends.extractor_options()) };
+        let mut anchor = self.source.anchor(request).await?;
+        let reader = anchor.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
+        let hold = std::mem::replace(&mut anchor.hold, Box::new(()));
+        self.window = Some(Window::new(anchor.position.clone(), reader, hold));
+        *alive = Some(anchor);
+        Ok(())
+    }
+
+    /// Tables without a key, and those whose structure has changed meanwhile, are not resumed: they wait for a side run.
+    async fn start_over_what_cannot_resume(&mut self, resumed: bool) -> Result<()> {
+        let cx = self.cx.clone();
+        let unjoined: Vec<TableId> = self.book.now.tables.iter().filter(|(_, m)| matches!(m.state, TableState::Snapshot | TableState::Catchup)).map(|(id, _)| *id).collect();
+        for id in unjoined {
+            let (Some(table), Some(old)) = (cx.table(id), self.versions.get(&id)) else { continue };
+            let same = match fetch(&mut self.source, &[table], old.generation).await {
+                Ok(now) => now.first().is_some_and(|n| n.columns == old.columns && n.key == old.key && n.source_id == old.source_id),
+                Err(e) if e.kind() == Kind::UndefinedTable => false,
+                Err(e) => return Err(e),
+            };
+            if old.key.is_empty() && !self.cx.options.follows() {
+                continue;
+            }
+            if (resumed && old.key.is_empty()) || !same {
+                let mark = self.book.now.tables.get_mut(&id).ok_or_else(|| Error::internal("a table is lost"))?;
+                mark.state = mark.state.step(TableEvent::StartOver)?;
+                self.cx.ledger.note(Note::Event { event: "started over", detail: table.name.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The open intent of a crash, the set-up, and tables that failed.
+    async fn finish_what_is_open(&mut self, failures: Vec<(TableId, Fault)>) -> Result<()> {
+        if let Some(intent) = self.book.intent.clone() {
+            match checkpoint::fate(&intent, &self.committed) {
+                Fate::Replay => self.replay(intent).await?,
+                Fate::Anew(there) => {
+                    self.book.shards.extend(there.into_iter().map(|s| (s, intent.seq)));
+                    self.book.intent = None;
+                    self.cx.ledger.write(Entry { book: Some(&self.book), ..Entry::default() }).await?;
+                }
+            }
+        }
+        if self.book.stage == Stage::Setup {
+            self.set_up(failures).await?;
+        } else if !failures.is_empty() {
+            self.fail_tables(failures).await?;
+        }
+        self.check_any_left()
+    }
+
+    /// SETUP: tables are made at the target, all in one numbered flush.
+    async fn set_up(&mut self, failures: Vec<(TableId, Fault)>) -> Result<()> {
+        let mut tables = self.book.now.tables.clone();
+        let done = self.mark_failed(&mut tables, failures);
+        let mut work = BTreeMap::new();
+        let ids: Vec<TableId> = tables.iter().filter(|(_, m)| m.state != TableState::Failed).map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.cx.live.show(*id, Some(TableState::Setup));
+            let target = self.live_target(*id)?;
+            let (shard, generation) = (self.shard_of(*id), target.table.generation);
+            self.writer(shard).await?.write(Input::Setup(target)).await?;
+            work.insert(shard, Work::Setup { generation });
+        }
+        self.flush(self.reached.clone(), self.witness.clone(), work, tables, done).await?;
+        ids.iter().for_each(|id| self.cx.live.show(*id, None));
+        self.cx.ledger.note(Note::Event { event: "set up", detail: format!("{} tables", ids.len()) });
+        Ok(())
+    }
+
+    /// Tables leave the stream, in a numbered flush of their own.
+    pub(super) async fn fail_tables(&mut self, failures: Vec<(TableId, Fault)>) -> Result<()> {
+        let mut tables = self.book.now.tables.clone();
+        let done = self.mark_failed(&mut tables, failures);
+        self.flush(self.reached.clone(), self.witness.clone(), BTreeMap::new(), tables, done).await
+    }
+
+    /// Marks them, and gives the requests that have failed with them.
+    pub(super) fn mark_failed(&mut self, tables: &mut Tables, failures: Vec<(TableId, Fault)>) -> Vec<Done> {
+        let mut done = Vec::new();
+        for (id, fault) in failures {
+            let name = self.cx.table(id).map(|t| t.name.clone());
+            self.cx.ledger.note(Note::Exception { table: name, fault: fault.clone(), attempt: None, retry_in: None });
+            done.extend(self.wants_of(id));
+            if let Some(mark) = tables.get_mut(&id) {
+                (mark.state, mark.error) = (TableState::Failed, Some(fault));
+            }
+        }
+        done
+    }
+
+    /// A request for a table that can't be carried out; the table itself is left as it is, or FAILED where it has no copy.
+    pub(super) async fn refuse(&mut self, id: TableId, error: &Error) -> Result<()> {
+        let (done, fault) = (self.wants_of(id), Fault::of(error));
+        let name = self.cx.table(id).map(|t| t.name.clone());
+        self.cx.ledger.note(Note::Exception { table: name, fault, attempt: None, retry_in: None });
+        self.cx.ledger.write(Entry { done: &done, ..Entry::default() }).await
+    }
+
+    fn wants_of(&self, id: TableId) -> Vec<Done> {
+        let concerns = |w: &Wanted| matches!(&w.what, Wish::Copy(tables) if tables.contains(&id));
+        self.cx.ledger.wanted().iter().filter(|w| concerns(w)).map(|w| Done { want: w.id, table: Some(id) }).collect()
+    }
+
+    /// Tables that requests are about.
+    pub(super) fn wanted_tables(&self) -> BTreeSet<TableId> {
+        let mut out: BTreeSet<TableId> = self.cx.tables.iter().filter(|t| t.wanted).map(|t| t.id).collect();
+        for wanted in self.cx.ledger.wanted() {
+            if let Wish::Copy(tables) = wanted.what {
+                out.extend(tables);
+            }
+        }
+        out
+    }
+
+    /// A pipe all of whose tables have FAILED has failed itself.
+    pub(super) fn check_any_left(&self) -> Result<()> {
+        let tables = &self.book.now.tables;
+        if tables.is_empty() || tables.values().any(|m| m.state != TableState::Failed) || !self.wanted_tables().is_empty() {
+            return Ok(());
+        }
+        let first = tables.values().find_map(|m| m.error.as_ref());
+        let detail = first.map_or(String::new(), |f| format!("the first: {}{}", f.message, f.detail.as_ref().map_or(String::new(), |d| format!(" ({d})"))));
+        Err(Error::new(Kind::WrongPhase, "every table of the pipe has failed").with_detail(detail).with_hint(format!("Mend the cause, then RESYNC PIPE {}.", self.cx.pipe.name)))
+    }
+
+    /// Where a table's changes are committed.
+    pub(super) fn shard_of(&self, table: TableId) -> Shard {
+        if self.commit == Commit::PerShard { Shard(table.0) } else { Shard(0) }
+    }
+
+    /// The writer of a shard, made at its first use.
+    pub(super) async fn writer(&mut self, shard: Shard) -> Result<&mut Box<dyn Writer>> {
+        if let std::collections::btree_map::Entry::Vacant(e) = self.writers.entry(shard) {
+            e.insert(self.connector.writer(WriterRole::Changes(shard)).await?);
+        }
+        self.writers.get_mut(&shard).ok_or_else(|| Error::internal("a writer is lost that was just made"))
+    }
+
+    /// A table as its live rows are written.
+    pub(super) fn live_target(&mut self, id: TableId) -> Result<Arc<TargetTable>> {
+        let version = self.versions.get(&id).ok_or_else(|| Error::internal(format!("table {} has no structure", id.0)))?.clone();
+        let generation = self.book.now.tables.get(&id).map_or(version.generation, |m| m.generation);
+        self.intake.shape.target(&version, generation, Place::Live)
+    }
+
+    /// The versions carry the generations of the checkpoint.
+    pub(super) fn regenerate(&mut self) {
+        for (id, mark) in &self.book.now.tables {
+            if let Some(version) = self.versions.get_mut(id).filter(|v| v.generation != mark.generation) {
+                *version = Arc::new(TableVersion { generation: mark.generation, ..TableVersion::clone(version) });
+            }
+        }
+    }
+
+    /// Tables whose changes are asked for: those in the stream or on the way into it; the runtime drops what is too early.
+    pub(super) fn followed(&self) -> Vec<Arc<TableVersion>> {
+        let wanted = self.wanted_tables();
+        let takes = |id: &TableId| wanted.contains(id) || self.book.now.tables.get(id).is_some_and(|m| m.state != TableState::Failed);
+        self.versions.iter().filter(|(id, _)| takes(id)).map(|(_, v)| v.clone()).collect()
+    }
+
+    pub(super) fn follow(&mut self) -> Result<()> {
+        let tables = self.followed();
+        self.extractor.as_mut().map_or(Ok(()), |e| e.follow(&tables))
+    }
+}
+
+/// RESYNC PIPE of a pipe that is not running, and a snapshot-only run that was cut off: from the beginning, under a new anchor.
+fn begin_anew_if_asked(cx: &Context, book: &mut Book) -> Vec<Done> {
+    let asked: Vec<Wanted> = cx.ledger.wanted().into_iter().filter(|w| w.what == Wish::CopyAll).collect();
+    let cut_off = !cx.options.follows() && book.stage != Stage::New && book.now.tables.values().any(|m| !matches!(m.state, TableState::Completed | TableState::Failed));
+    if book.stage != Stage::New && (!asked.is_empty() || cut_off) {
+        book.begin_anew();
+    }
+    asked.iter().map(|w| Done { want: w.id, table: None }).collect()
+}
+
+/// The readers of an anchor and what holds its instant, for those who copy.
+pub(super) struct Readers {
+    pub readers: Vec<Box<dyn Scanner>>,
+    pub _hold: Box<dyn Send + Sync>,
+}
