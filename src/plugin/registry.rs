@@ -1,5 +1,7 @@
 //! The only list of plugins. Adding one is a folder and a line here.
 
+#[cfg(feature = "lake")]
+use super::lake;
 use super::{Plugin, Role, local};
 
 /// Every plugin, in the order SHOW PIPEPLUGINS lists them.
@@ -7,6 +9,10 @@ pub static PLUGINS: &[&Plugin] = &[
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
     &local::do_nothing::CONNECTOR,
+    #[cfg(feature = "lake")]
+    &lake::SOURCE,
+    #[cfg(feature = "lake")]
+    &lake::CONNECTOR,
 ];
 
 /// Finds a plugin by name or alias; case does not matter, `_` = `-`, `-source` = `-extractor`, `-sink` = `-connector`.

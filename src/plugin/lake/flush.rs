@@ -29,6 +29,8 @@ pub enum Existing {
 pub struct Setup {
     /// Name, type and PostgreSQL type of each column.
     pub columns: Vec<(String, LakeType, String)>,
+    /// Names of the key's columns, in key order.
+    pub key: Vec<String>,
     /// The table's number in the owner's catalog.
     pub table_id: u32,
     /// Which copy.
@@ -68,6 +70,8 @@ pub enum Alter {
     Add { name: String, ty: LakeType, pg_type: String },
     Drop(String),
     Rename { from: String, to: String },
+    /// The key has other columns.
+    Key(Vec<String>),
 }
 
 impl Alter {
@@ -81,6 +85,7 @@ impl Alter {
             Alter::Drop(name) => meta.drop_column(name),
             Alter::Rename { from, to } if has(from).is_none() && has(to).is_some() => Ok(()),
             Alter::Rename { from, to } => meta.rename_column(from, to),
+            Alter::Key(names) => meta.set_key(names),
         }
     }
 }
@@ -160,7 +165,8 @@ impl LakeTable {
             if !setup.create {
                 return Err(Error::new(Kind::UndefinedTable, format!("lake table {} does not exist", self.name())).with_hint("Set create-table to true."));
             }
-            let meta = TableMeta::create(&setup.columns, properties, now())?;
+            let mut meta = TableMeta::create(&setup.columns, properties, now())?;
+            meta.set_key(&setup.key)?;
             return Ok(Plan { operation: "CREATE TABLE", meta: Some(meta), protocol: true, transactions, ..Plan::default() });
         }
         let of_pipe = |key: &str| state.meta.properties.get(key);
@@ -181,6 +187,7 @@ impl LakeTable {
         } else {
             meta.replace_columns(&setup.columns)?;
         }
+        meta.set_key(&setup.key)?;
         let remove = if keep { vec![] } else { state.files.values().cloned().collect() };
         let protocol = meta.writer_features != state.meta.writer_features;
         Ok(Plan { operation: "WRITE", remove, meta: Some(meta), protocol, transactions, data_change: true, ..Plan::default() })
@@ -199,7 +206,7 @@ impl LakeTable {
     }
 
     /// Columns that the table lacks are added; those it has must be of the same type.
-    fn widen(&self, meta: &mut TableMeta, setup: &Setup) -> Result<()> {
+    pub(super) fn widen(&self, meta: &mut TableMeta, setup: &Setup) -> Result<()> {
         for (name, ty, pg_type) in &setup.columns {
             match meta.columns.iter().find(|c| c.name == *name) {
                 Some(there) if there.ty == *ty => {}
@@ -224,7 +231,8 @@ impl LakeTable {
     }
 }
 
-fn plan_leave(state: &State) -> Plan {
+/// The commit that lets go of a table: its rows stay.
+pub(super) fn plan_leave(state: &State) -> Plan {
     let mut meta = TableMeta::clone(&state.meta);
     for key in [OWNER, GENERATION, TABLE_ID] {
         meta.properties.remove(key);

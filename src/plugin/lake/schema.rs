@@ -23,6 +23,8 @@ pub const OWNER: &str = "standpipe.owner";
 pub const GENERATION: &str = "standpipe.generation";
 /// Table property: the number of the table in the owner's catalog.
 pub const TABLE_ID: &str = "standpipe.table";
+/// Table property: the key's columns by physical name, as a JSON list.
+const KEY: &str = "standpipe.key";
 /// Characters that Parquet and Delta refuse in an unmapped column name.
 const ODD: &[char] = &[' ', ',', ';', '{', '}', '(', ')', '\t', '='];
 
@@ -163,7 +165,7 @@ impl TableMeta {
         }
         let last = max(&meta).max(max(live));
         let mapped = meta.mapped();
-        meta.properties.extend(live.properties.iter().filter(|(k, _)| *k != MAPPING_MODE && *k != MAPPING_MAX).map(|(k, v)| (k.clone(), v.clone())));
+        meta.properties.extend(live.properties.iter().filter(|(k, _)| ![MAPPING_MODE, MAPPING_MAX, KEY].contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())));
         if mapped {
             meta.properties.insert(MAPPING_MAX.into(), last.to_string());
         }
@@ -192,6 +194,20 @@ impl TableMeta {
         self.turn_on_mapping();
         self.columns.remove(at);
         Ok(())
+    }
+
+    /// Notes which columns are the key.
+    pub fn set_key(&mut self, names: &[String]) -> Result<()> {
+        let physical = names.iter().map(|n| Ok(self.columns[self.position(n)?].physical.clone())).collect::<Result<Vec<_>>>()?;
+        self.properties.insert(KEY.into(), json!(physical).to_string());
+        Ok(())
+    }
+
+    /// The key's columns; empty: no key is known.
+    pub fn key(&self) -> Vec<usize> {
+        let names: Vec<String> = self.properties.get(KEY).and_then(|k| serde_json::from_str(k).ok()).unwrap_or_default();
+        let found: Option<Vec<usize>> = names.iter().map(|n| self.columns.iter().position(|c| c.physical == *n)).collect();
+        found.unwrap_or_default()
     }
 
     /// The columns as users see them.

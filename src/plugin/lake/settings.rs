@@ -18,6 +18,10 @@ pub struct Settings {
     pub read_batch_rows: usize,
     /// Files whose keys are read at the same time by one flush (`lake.finder-threads`).
     pub find_parallelism: usize,
+    /// Tables, or files of one table, that are opened at the same time.
+    pub open_parallelism: usize,
+    /// Time between looks after checkpoints and what else is due.
+    pub keeper_interval: Duration,
     /// Decoded key columns kept in memory, all tables of a lake together (`lake.key-cache`).
     pub key_cache_bytes: usize,
     /// How often a commit is planned again when the table's version moved.
@@ -57,6 +61,8 @@ impl Default for Settings {
             row_group_rows: 1 << 18,
             read_batch_rows: 1 << 13,
             find_parallelism: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            open_parallelism: 8,
+            keeper_interval: Duration::from_secs(1),
             key_cache_bytes: 64 << 20,
             commit_attempts: 10,
             commit_backoff: Duration::from_millis(50),

@@ -8,7 +8,8 @@ use super::find::{Finder, KeyCache};
 use super::location::TableLocation;
 use super::log::{self, Plan, Put};
 use super::read::OpenFile;
-use super::schema::{OWNER, TableMeta};
+use super::flush::plan_leave;
+use super::schema::{GENERATION, OWNER, TableMeta};
 use super::settings::Settings;
 use super::vectors;
 use super::view::View;
@@ -21,9 +22,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
-
-/// Files opened at the same time when a table is read.
-const OPEN_PARALLELISM: usize = 8;
 
 /// A pipe's right to commit, taken by [`LakeTable::claim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,14 +180,31 @@ impl LakeTable {
         self.state.lock().await
     }
 
-    /// What the log says of a pipe; nothing where there is no table.
-    pub async fn marks(&self, pipe: &Uuid) -> Result<Marks> {
-        if !self.location.exists().await? {
-            return Ok(Marks::default());
+    /// The pipe that owns the table, if any does.
+    pub async fn peek_owner(&self) -> Result<Option<String>> {
+        Ok(self.lock().await?.meta.properties.get(OWNER).cloned())
+    }
+
+    /// Which copy of its source the table is.
+    pub async fn generation(&self) -> Result<i64> {
+        let state = self.lock().await?;
+        let generation = state.meta.properties.get(GENERATION).and_then(|g| g.parse().ok());
+        generation.ok_or_else(|| Error::internal("a lake table was not set up").with_detail(self.name().to_string()))
+    }
+
+    /// Lets go of the table of a dropped pipe. Nobody else commits for that pipe any more.
+    pub async fn leave(&self, pipe: Uuid) -> Result<()> {
+        let mut state = self.lock().await?;
+        for _ in 0..self.settings.commit_attempts.max(1) {
+            if state.meta.properties.get(OWNER) != Some(&pipe.hyphenated().to_string()) {
+                return Ok(());
+            }
+            let plan = plan_leave(&state);
+            if self.commit_unchecked(&mut state, plan).await? == Outcome::Done {
+                return Ok(());
+            }
         }
-        let log_store = self.location.log_store();
-        let snapshot = DeltaTableState::try_new(log_store.as_ref(), None).await.map_err(fault::delta)?;
-        self.marks_of(&snapshot, pipe).await
+        Err(self.busy())
     }
 
     async fn marks_of(&self, snapshot: &DeltaTableState, pipe: &Uuid) -> Result<Marks> {
@@ -221,7 +236,7 @@ impl LakeTable {
         let adds: Vec<Add> = snapshot.log_data().iter().map(|f| f.add_action()).collect();
         let known = &state.files;
         let files = futures::stream::iter(adds.into_iter().map(|add| self.live(add, known)));
-        let files: Files = files.buffer_unordered(OPEN_PARALLELISM).map_ok(|f| (f.add.path.clone(), Arc::new(f))).try_collect().await?;
+        let files: Files = files.buffer_unordered(self.settings.open_parallelism).map_ok(|f| (f.add.path.clone(), Arc::new(f))).try_collect().await?;
         for path in state.files.keys().filter(|p| !files.contains_key(*p)) {
             self.finder.cache.forget(path);
         }

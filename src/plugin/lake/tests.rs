@@ -1,6 +1,7 @@
 //! The engine on real files in a temporary directory: exactly once under crashes, compaction against flushes, copies, structure.
 
 mod bench;
+mod contract;
 mod crash;
 mod kit;
 mod layout;

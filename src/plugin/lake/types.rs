@@ -200,6 +200,14 @@ where
         .with_hint(format!("Set 'connector.on-lossy.<schema>.<table>.{}' to 'text' or 'null', then RESYNC the table.", column.name)))
 }
 
+/// The first row with a value that the column's exact type can't hold.
+pub fn first_unfit(column: &Column, array: &ArrayRef) -> Option<usize> {
+    (0..array.len()).find(|&row| {
+        let one = array.slice(row, 1);
+        convert(column, &one, exact_type(&column.logical), OnLossy::Error, &mut 0).is_err_and(|e| e.kind() == Kind::Lossy)
+    })
+}
+
 fn text_value(logical: &LogicalType, one: &dyn Array) -> String {
     match text(logical, &make_array(one.to_data())) {
         Ok(array) => array.as_string::<i32>().value(0).to_string(),

@@ -130,13 +130,14 @@ impl LakeTable {
     /// Begins a copy of a generation, empty.
     pub async fn stage(&self, generation: i64, setup: &Setup) -> Result<()> {
         let mut state = self.lock().await?;
-        let meta = if state.version.is_some() {
+        let mut meta = if state.version.is_some() {
             let mut meta = TableMeta::clone(&state.meta);
             meta.replace_columns(&setup.columns)?;
             meta
         } else {
             TableMeta::create(&setup.columns, Default::default(), now())?
         };
+        meta.set_key(&setup.key)?;
         state.stages.insert(generation, View { meta: Arc::new(meta), files: Files::new() });
         Ok(())
     }

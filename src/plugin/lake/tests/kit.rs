@@ -95,7 +95,7 @@ pub fn columns() -> Vec<(String, LakeType, String)> {
 }
 
 pub fn setup(generation: i64) -> Work {
-    Work::Setup(Setup { columns: columns(), table_id: 16384, generation, existing: Existing::Error, create: true })
+    Work::Setup(Setup { columns: columns(), key: vec!["id".into()], table_id: 16384, generation, existing: Existing::Error, create: true })
 }
 
 fn schema() -> Arc<Schema> {
