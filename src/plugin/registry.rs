@@ -6,6 +6,10 @@ use super::{Plugin, Role, local};
 
 /// Every plugin, in the order SHOW PIPEPLUGINS lists them.
 pub static PLUGINS: &[&Plugin] = &[
+    #[cfg(feature = "postgres")]
+    &super::postgres::SOURCE,
+    #[cfg(feature = "postgres")]
+    &super::postgres::EXTRACTOR,
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
     &local::do_nothing::CONNECTOR,

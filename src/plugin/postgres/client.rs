@@ -255,6 +255,15 @@ impl Session {
     }
 }
 
+/// A session that is alive; one that has ended is replaced.
+pub(super) async fn connected<'a>(slot: &'a mut Option<Session>, target: &Target, access: Access) -> Result<&'a Session> {
+    let session = match slot.take() {
+        Some(session) if !session.is_closed() => session,
+        _ => Session::connect(target, access).await?,
+    };
+    Ok(slot.insert(session))
+}
+
 /// `15.4 (Debian ...)` or `16beta1` as 150004, 160000.
 pub(super) fn version_number(text: &str) -> Option<u32> {
     let mut parts = text.split(|c: char| !c.is_ascii_digit()).filter(|s| !s.is_empty());
@@ -311,7 +320,24 @@ impl ServerError {
             words.push(' ');
             words.push_str(more);
         }
-        Error::new(kind_of(&self.code), what).with_detail(words)
+        Error::new(kind_of(&self.code), what).with_detail(words).because(self)
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// The SQLSTATE with which a PostgreSQL server refused, if that is what the error is about.
+pub fn sqlstate(e: &Error) -> Option<&str> {
+    let source = std::error::Error::source(e)?;
+    match source.downcast_ref::<ServerError>() {
+        Some(e) => Some(&e.code),
+        None => code_of(source.downcast_ref::<tokio_postgres::Error>()?),
     }
 }
 
@@ -430,6 +456,7 @@ mod tests {
         let e = ServerError::parse(b"SERROR\0C40P01\0Mdeadlock detected\0DProcess 1 waits.\0\0");
         let e = e.into_error("could not write");
         assert_eq!((e.kind(), e.message()), (Kind::Busy, "could not write"));
+        assert_eq!(sqlstate(&e), Some("40P01"));
         assert_eq!(e.detail(), Some("The server says: deadlock detected (SQLSTATE 40P01). Process 1 waits."));
         assert_eq!((kind_of("53100"), kind_of("23505"), kind_of("42P01")), (Kind::DiskFull, Kind::Constraint, Kind::Refused));
     }

@@ -162,6 +162,24 @@ fn columns_sql(version: u32) -> String {
     )
 }
 
+/// What columns of these types (OID, modifier) look like; ones that exist no more are left out.
+pub async fn describe(session: &Session, types: &[(u32, i32)]) -> Result<HashMap<(u32, i32), Column>> {
+    let (oids, modifiers): (Vec<u32>, Vec<i32>) = types.iter().copied().unzip();
+    let sql = "WITH RECURSIVE d(id, given, base, modifier) AS (SELECT x.id, x.given, x.id, x.given FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) AS x(id, given) \
+               UNION SELECT d.id, d.given, t.typbasetype, CASE WHEN d.modifier >= 0 THEN d.modifier ELSE t.typtypmod END FROM d JOIN pg_catalog.pg_type t ON t.oid = d.base WHERE t.typtype = 'd') \
+               SELECT d.id, d.given, pg_catalog.format_type(d.id, d.given), b.oid, d.modifier, b.typname::text, b.typnamespace = 'pg_catalog'::regnamespace \
+               FROM d JOIN pg_catalog.pg_type b ON b.oid = d.base WHERE b.typtype <> 'd'";
+    let rows = session.query(sql, &[&oids, &modifiers]).await.map_err(failed("could not read types of the source"))?;
+    let described = rows.iter().map(|row| {
+        let (id, given, native): (u32, i32, String) = (row.get(0), row.get(1), row.get(2));
+        let (base, modifier, name): (u32, i32, String) = (row.get(3), row.get(4), row.get(5));
+        let shown = if row.get::<_, bool>(6) { name } else { "text".to_string() };
+        let column = Column { type_id: id, type_modifier: given, ..Column::new("", logical(base, modifier), native, shown) };
+        ((id, given), column)
+    });
+    Ok(described.collect())
+}
+
 fn column_of(row: &Row) -> (u32, Column) {
     let (base, modifier): (u32, i32) = (row.get(10), row.get(11));
     let built_in: bool = row.get(13);

@@ -1,0 +1,113 @@
+//! Is the source the one that was read, and does it still have everything after our position? Asked while the slot is held, so that nobody
+//! can move it between the question and the first change.
+
+use super::super::client::{Session, failed};
+use super::super::identity::identity;
+use super::super::publication;
+use super::*;
+
+impl PgExtractor {
+    /// Takes the slot and verifies it. Errors: `PositionLost`, `Busy` where somebody else holds it.
+    pub(super) async fn verified(&mut self, from: &Resume) -> Result<Live> {
+        let start = Lsn::of(&from.position)?;
+        if let Some((walsender, begins, known)) = self.prepared.take() {
+            return self.temporary(from, start, (walsender, begins, known)).await;
+        }
+        let mut walsender = Walsender::connect(&self.target).await?;
+        let who = walsender.identify().await?;
+        let session = connected(&mut self.session, &self.target, Access::Write).await?;
+        let publication_oid = publication::oid(session, &self.names.publication).await?;
+        let publication_oid = publication_oid.ok_or_else(|| position_lost(format!("publication \"{}\" is gone at the source", self.names.publication)))?;
+        same(&from.identity, &identity(session, &who, &self.names, publication_oid).await?)?;
+        slot_is_there(session, &self.names).await?;
+        everything_published(session, &self.names, &from.tables).await?;
+        let stream = self.start(Some(walsender)).await?;
+        // held from here on
+        let session = connected(&mut self.session, &self.target, Access::Write).await?;
+        let (confirmed, end) = held(session, &self.names.slot).await?;
+        if confirmed > start {
+            return Err(position_lost("the source was confirmed past the position of the pipe").with_detail(format!("Confirmed: {confirmed}; the pipe is at {start}.")));
+        }
+        let mut witnesses = Vec::with_capacity(from.witnesses.len());
+        for (position, witness) in &from.witnesses {
+            witnesses.push((Lsn::of(position)?, witness.clone()));
+        }
+        if let Some(far) = witnesses.iter().map(|w| w.0).chain([start]).max().filter(|far| *far > end) {
+            return Err(position_lost("the source's log ends before the position of the pipe").with_detail(format!("It ends at {end}; the pipe was at {far}.")));
+        }
+        let mut decoder = self.decoder(start)?;
+        decoder.remember(confirmed, witnesses, from.position.ordinal);
+        let mut live = Self::live(stream, decoder);
+        live.catch_up(self.config.duration("pipe.idle-wait")).await?;
+        self.published = false;
+        self.leaving.clear();
+        Ok(live)
+    }
+    /// A temporary slot knows one position only, and only its own session has it.
+    async fn temporary(&mut self, from: &Resume, start: Lsn, (walsender, begins, known): (Walsender, Lsn, Identity)) -> Result<Live> {
+        if start != begins {
+            return Err(position_lost("a temporary slot can't go on from another position than its own").with_detail(format!("It begins at {begins}, not at {start}.")));
+        }
+        same(&from.identity, &known)?;
+        let decoder = self.decoder(start)?;
+        let stream = self.start(Some(walsender)).await?;
+        Ok(Self::live(stream, decoder))
+    }
+}
+
+fn position_lost(message: impl Into<String>) -> Error {
+    Error::new(Kind::PositionLost, message)
+}
+
+/// Every fact remembered must be the same now.
+fn same(known: &Identity, now: &Identity) -> Result<()> {
+    let differ: Vec<_> = known
+        .iter()
+        .filter(|(key, value)| now.get(*key) != Some(*value))
+        .map(|(key, value)| format!("{key} was {value} and is {}.", now.get(key).map_or("not known", String::as_str)))
+        .collect();
+    if differ.is_empty() { Ok(()) } else { Err(position_lost("the source is not the one that was read").with_detail(differ.join(" "))) }
+}
+
+async fn slot_is_there(session: &Session, names: &Names) -> Result<()> {
+    let status = if session.version() >= WAL_STATUS { "wal_status" } else { "NULL::text" };
+    let sql = format!("SELECT plugin::text, coalesce(database = pg_catalog.current_database(), false), {status} FROM pg_catalog.pg_replication_slots WHERE slot_name = $1");
+    let row = session.query_opt(&sql, &[&names.slot]).await.map_err(failed("could not look for the replication slot"))?;
+    let Some(row) = row else { return Err(position_lost(format!("replication slot \"{}\" is gone at the source", names.slot))) };
+    let (plugin, ours, status): (Option<String>, bool, Option<String>) = (row.get(0), row.get(1), row.get(2));
+    if plugin.as_deref() != Some("pgoutput") || !ours {
+        return Err(position_lost(format!("replication slot \"{}\" is another one than the pipe made", names.slot)));
+    }
+    if status.as_deref() == Some("lost") {
+        return Err(position_lost(format!("the source has dropped log that replication slot \"{}\" needed", names.slot)).with_detail("Its wal_status is lost (max_slot_wal_keep_size)."));
+    }
+    Ok(())
+}
+
+/// First version with `pg_replication_slots.wal_status`.
+const WAL_STATUS: u32 = 130_000;
+
+async fn everything_published(session: &Session, names: &Names, tables: &[Arc<TableVersion>]) -> Result<()> {
+    let lacking = if names.publication_given {
+        publication::missing(&publication::tables(session, &names.publication).await?, tables)
+    } else {
+        publication::taken_out(session, names, tables).await?
+    };
+    let list: Vec<_> = lacking.iter().map(|t| t.name.to_string()).collect();
+    match list.as_slice() {
+        [] => Ok(()),
+        [one] => Err(position_lost(format!("publication \"{}\" no longer carries {one}, whose changes are lost", names.publication)).for_table(one.clone())),
+        many => Err(position_lost(format!("publication \"{}\" no longer carries {} tables, whose changes are lost", names.publication, many.len())).with_detail(many.join(", "))),
+    }
+}
+
+/// The slot's confirmed position and the end of the source's log, now that nobody else can move the slot.
+async fn held(session: &Session, slot: &str) -> Result<(Lsn, Lsn)> {
+    let sql = "SELECT confirmed_flush_lsn::text, (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END)::text \
+               FROM pg_catalog.pg_replication_slots WHERE slot_name = $1";
+    let row = session.query_opt(sql, &[&slot]).await.map_err(failed("could not read the replication slot"))?;
+    match row.map(|r| (r.get::<_, Option<String>>(0), r.get::<_, Option<String>>(1))) {
+        Some((Some(confirmed), Some(end))) => Ok((confirmed.parse()?, end.parse()?)),
+        _ => Err(position_lost(format!("replication slot \"{slot}\" is gone at the source"))),
+    }
+}
