@@ -91,6 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     s("query.memory-limit", Size, "512MB", Startup, "memory of all queries together"),
     s("query.partitions", Integer { min: 1, max: 256 }, "2", Startup, "parallel partitions of a query"),
     s("query.source-readers", Integer { min: 1, max: 64 }, "1", Startup, "connections that a scan of a source table may open"),
+    s("query.chunk-rows", Integer { min: 1, max: 100_000_000 }, "1000000", Startup, "rows per chunk of a query's scan of a source, about"),
     s("query.batch-size", Integer { min: 64, max: 1_000_000 }, "8192", Startup, "rows per batch in queries"),
     // sources
     s("connect_timeout", Milliseconds, "10s", Startup, "time to connect to another system"),

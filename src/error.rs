@@ -145,6 +145,10 @@ kinds! {
     BadBinary "22P03" Manual;
     /// Bytes that are not of the encoding.
     BadEncoding "22021" Manual;
+    /// A column that is neither grouped nor aggregated.
+    Grouping "42803" Manual;
+    /// A subquery gave more than one row where one is wanted.
+    Cardinality "21000" Manual;
     /// Division by zero.
     DivisionByZero "22012" Manual;
     /// A type that does not fit.

@@ -19,6 +19,8 @@ pub mod link;
 pub mod synced;
 // layer 5: pipes at work
 pub mod pipe;
+// layer 6: queries over everything
+pub mod query;
 // layer 9: what a statement means
 pub mod plan;
 // layer 11: clients

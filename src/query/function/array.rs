@@ -1,0 +1,180 @@
+//! Functions whose result's type follows from their arguments' types: lists for functions that give rows, and `pg_typeof`.
+
+use crate::query::types;
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, StructArray, new_empty_array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, Int64Type};
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::scalar::ScalarValue;
+use std::sync::Arc;
+
+/// Which function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    /// `subscripts_list(array, dimension)`: 1..n.
+    Subscripts,
+    /// `expandarray_list(array)`: {x, n} of every element.
+    ExpandArray,
+    /// `generate_series_list(from, to [, step])`.
+    Series,
+    /// `array_or_empty(array)`: NULL becomes `{}`.
+    OrEmpty,
+    /// `pg_typeof(any)`.
+    TypeOf,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Lists {
+    what: What,
+    signature: Signature,
+}
+
+/// All of them.
+pub fn all() -> Vec<Arc<ScalarUDF>> {
+    [What::Subscripts, What::ExpandArray, What::Series, What::OrEmpty, What::TypeOf]
+        .into_iter()
+        .map(|what| Arc::new(ScalarUDF::from(Lists { what, signature: Signature::variadic_any(Volatility::Immutable) })))
+        .collect()
+}
+
+fn list_of(element: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", element, true)))
+}
+
+fn element(t: &DataType) -> DataType {
+    match t {
+        DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => f.data_type().clone(),
+        other => other.clone(),
+    }
+}
+
+fn pair(element: DataType) -> Fields {
+    Fields::from(vec![Field::new("x", element, true), Field::new("n", DataType::Int32, true)])
+}
+
+impl ScalarUDFImpl for Lists {
+    fn name(&self) -> &str {
+        match self.what {
+            What::Subscripts => "subscripts_list",
+            What::ExpandArray => "expandarray_list",
+            What::Series => "generate_series_list",
+            What::OrEmpty => "array_or_empty",
+            What::TypeOf => "pg_typeof",
+        }
+    }
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn return_type(&self, args: &[DataType]) -> DfResult<DataType> {
+        let first = args.first().ok_or_else(|| DataFusionError::Plan(format!("Function '{}' needs arguments", self.name())))?;
+        Ok(match self.what {
+            What::Subscripts => list_of(DataType::Int32),
+            What::ExpandArray => list_of(DataType::Struct(pair(element(first)))),
+            What::Series if args.iter().all(|t| matches!(t, DataType::Int16 | DataType::Int32)) => list_of(DataType::Int32),
+            What::Series => list_of(DataType::Int64),
+            What::OrEmpty => first.clone(),
+            What::TypeOf => DataType::Utf8,
+        })
+    }
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        let types: Vec<_> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, true)))
+    }
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let rows = args.number_rows;
+        let first = |i: usize| args.args[i].to_array(rows);
+        Ok(ColumnarValue::Array(match self.what {
+            What::Subscripts => subscripts(&list(&first(0)?)?)?,
+            What::ExpandArray => expand(&list(&first(0)?)?)?,
+            What::Series => {
+                let columns = (0..args.args.len()).map(first).collect::<DfResult<Vec<_>>>()?;
+                series(&columns, &element(args.return_field.data_type()))?
+            }
+            What::OrEmpty => or_empty(&first(0)?)?,
+            What::TypeOf => {
+                let field = &args.arg_fields[0];
+                let name = field.metadata().get(types::PG_TYPE_KEY).cloned().unwrap_or_else(|| types::default_name(field.data_type()));
+                return Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(super::catalog::sql_name(&name, -1)))));
+            }
+        }))
+    }
+}
+
+fn list(array: &ArrayRef) -> DfResult<ListArray> {
+    let wanted = list_of(element(array.data_type()));
+    let cast = arrow::compute::cast(array, &wanted)?;
+    Ok(cast.as_list::<i32>().clone())
+}
+
+/// A list per row from flat values and their numbers.
+fn lists(field: Field, lengths: Vec<usize>, flat: ArrayRef) -> DfResult<ArrayRef> {
+    Ok(Arc::new(ListArray::try_new(Arc::new(field), OffsetBuffer::from_lengths(lengths), flat, None)?))
+}
+
+fn lengths(array: &ListArray) -> Vec<usize> {
+    (0..array.len()).map(|i| if array.is_null(i) { 0 } else { array.value_length(i) as usize }).collect()
+}
+
+fn counters(lengths: &[usize]) -> Int32Array {
+    lengths.iter().flat_map(|n| 1..=i32::try_from(*n).unwrap_or(i32::MAX)).collect::<Vec<_>>().into()
+}
+
+fn subscripts(array: &ListArray) -> DfResult<ArrayRef> {
+    let lengths = lengths(array);
+    let flat = counters(&lengths);
+    lists(Field::new("item", DataType::Int32, true), lengths, Arc::new(flat))
+}
+
+fn expand(array: &ListArray) -> DfResult<ArrayRef> {
+    let lengths = lengths(array);
+    let parts: Vec<ArrayRef> = (0..array.len()).filter(|&i| array.is_valid(i)).map(|i| array.value(i)).collect();
+    let parts: Vec<&dyn Array> = parts.iter().map(|p| p.as_ref()).collect();
+    let element = element(array.data_type());
+    let values = if parts.is_empty() { new_empty_array(&element) } else { arrow::compute::concat(&parts)? };
+    let fields = pair(element);
+    let flat = StructArray::try_new(fields.clone(), vec![values, Arc::new(counters(&lengths))], None)?;
+    lists(Field::new("item", DataType::Struct(fields), true), lengths, Arc::new(flat))
+}
+
+fn or_empty(array: &ArrayRef) -> DfResult<ArrayRef> {
+    let array = list(array)?;
+    if array.null_count() == 0 {
+        return Ok(Arc::new(array));
+    }
+    let empty = (0..array.len()).map(|i| if array.is_null(i) { new_empty_array(&element(array.data_type())) } else { array.value(i) });
+    let parts: Vec<ArrayRef> = empty.collect();
+    let lengths = parts.iter().map(|p| p.len()).collect();
+    let refs: Vec<&dyn Array> = parts.iter().map(|p| p.as_ref()).collect();
+    let flat = arrow::compute::concat(&refs)?;
+    lists(Field::new("item", flat.data_type().clone(), true), lengths, flat)
+}
+
+fn series(columns: &[ArrayRef], element: &DataType) -> DfResult<ArrayRef> {
+    if !(2..=3).contains(&columns.len()) {
+        return Err(DataFusionError::Plan("Function 'generate_series' takes two or three arguments".to_string()));
+    }
+    let columns = columns.iter().map(|c| arrow::compute::cast(c, &DataType::Int64)).collect::<Result<Vec<_>, _>>()?;
+    let columns: Vec<&Int64Array> = columns.iter().map(|c| c.as_primitive::<Int64Type>()).collect();
+    let (mut flat, mut lengths) = (Vec::new(), Vec::new());
+    for i in 0..columns[0].len() {
+        let before = flat.len();
+        if columns.iter().all(|c| c.is_valid(i)) {
+            let (from, to, step) = (columns[0].value(i), columns[1].value(i), columns.get(2).map_or(1, |c| c.value(i)));
+            if step == 0 {
+                return Err(crate::query::error::carry(crate::error::Error::new(crate::error::Kind::BadOption, "step size cannot equal zero")));
+            }
+            let mut at = from;
+            while if step > 0 { at <= to } else { at >= to } {
+                flat.push(at);
+                let Some(next) = at.checked_add(step) else { break };
+                at = next;
+            }
+        }
+        lengths.push(flat.len() - before);
+    }
+    let flat: ArrayRef = Arc::new(Int64Array::from(flat));
+    let flat = if *element == DataType::Int32 { arrow::compute::cast(&flat, &DataType::Int32)? } else { flat };
+    debug_assert!(flat.data_type() == element || flat.as_primitive_opt::<Int32Type>().is_some());
+    lists(Field::new("item", element.clone(), true), lengths, flat)
+}

@@ -1,0 +1,259 @@
+//! A synced table of a source as a table of queries. Nothing is opened before the first batch is asked for; then the source is asked for the
+//! table's present structure, an instant is anchored, and chunks are read by up to `query.source-readers` connections. What the source can
+//! render exactly (columns, filters, a limit) is left to it. Back-pressure is a bounded channel; dropping the stream ends the reading.
+
+use super::context::StatementContext;
+use super::error::carry;
+use crate::data::{Payload, TableName, TableVersion};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::{AnchorKind, AnchorRequest, Chunk, Open, OpenRequest, Options, Plugin, Role, Scanner, Source, Want, option, registry};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::mpsc::Sender;
+
+/// Batches between a source's reader and the query: enough that both work, few enough that a slow client holds the source back.
+const READ_AHEAD: usize = 2;
+
+/// A synced table of a source.
+pub struct SourceTable {
+    /// The database it is in.
+    pub database: String,
+    /// Its structure as synced.
+    pub table: Arc<TableVersion>,
+    /// Filters that the source renders exactly.
+    pub pushes: fn(&TableVersion, &Expr) -> bool,
+}
+
+impl fmt::Debug for SourceTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table.name)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SourceTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema.clone()
+    }
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        let exact = |f: &Expr| pushable(f) && (self.pushes)(&self.table, &unqualified(f));
+        Ok(filters.iter().map(|f| if exact(f) { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Unsupported }).collect())
+    }
+    async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let cx = StatementContext::of(state.config_options())?;
+        let (plugin, request) = open_request(&cx, &self.database).map_err(carry)?;
+        let pushed: Vec<Expr> = filters.iter().map(unqualified).collect();
+        let columns: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.table.columns.len()).collect());
+        let schema = Arc::new(self.table.schema.project(&columns)?);
+        let want = Want {
+            columns: Some(columns),
+            filters: pushed,
+            limit: limit.map(|l| l as u64),
+            wire: None,
+            payload_bytes: cx.config.size("scan.payload-bytes"),
+        };
+        let read = SourceRead { plugin, request, table: self.table.clone(), want, schema: schema.clone(), readers: cx.config.count("query.source-readers").max(1) };
+        let partition: Arc<dyn PartitionStream> = Arc::new(read);
+        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![partition], None, None, false, limit)?))
+    }
+}
+
+/// Worth asking the source for: columns, constants and operators, no subqueries or calls that change from time to time.
+fn pushable(e: &Expr) -> bool {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let mut plain = true;
+    let _ = e.apply(|e| {
+        if matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::OuterReferenceColumn(..) | Expr::Placeholder(_)) {
+            plain = false;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    plain
+}
+
+/// Column names without the table's: the source has one table in view.
+fn unqualified(e: &Expr) -> Expr {
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    let stripped = e.clone().transform(|e| {
+        Ok(match e {
+            Expr::Column(mut c) if c.relation.is_some() => {
+                c.relation = None;
+                Transformed::yes(Expr::Column(c))
+            }
+            other => Transformed::no(other),
+        })
+    });
+    stripped.map_or_else(|_| e.clone(), |t| t.data)
+}
+
+/// The plugin of a database's source and what it is opened with.
+pub fn open_request(cx: &StatementContext, database: &str) -> Result<(&'static Plugin, OpenRequest)> {
+    let source = cx.source(database).ok_or_else(|| super::context::no_database(database))?;
+    let plugin = registry::find(Role::Source, &source.kind)
+        .ok_or_else(|| Error::new(Kind::NotSupported, format!("source type \"{}\" is not in this build", source.kind)).with_hint("SHOW PIPEPLUGINS lists what is."))?;
+    let keyring = cx.snapshot.keyring();
+    let mut options = Options::default();
+    for (key, value) in source.options.iter() {
+        let (text, secret) = match value {
+            standpipe_catalog::OptionValue::Plain(text) => (text.clone(), option::find(plugin.options, key).is_some_and(|o| o.secret)),
+            standpipe_catalog::OptionValue::Secret(sealed) => {
+                let open = keyring.open_sealed(sealed).map_err(|e| Error::new(Kind::Corrupt, "a secret can't be opened").with_detail(e.to_string()))?;
+                (open.expose().to_string(), true)
+            }
+        };
+        options.set(key, text, secret);
+    }
+    let options = options.with_defaults(plugin.options);
+    Ok((plugin, OpenRequest { connection: options.clone(), options, config: cx.config.clone(), data_dir: cx.data_dir.clone() }))
+}
+
+/// Opens a source.
+fn open(plugin: &Plugin, request: OpenRequest) -> Result<Box<dyn Source>> {
+    match plugin.open {
+        Open::Source(open) => open(request),
+        _ => Err(Error::internal("a source plugin that opens something else")),
+    }
+}
+
+/// One reading of a table.
+struct SourceRead {
+    plugin: &'static Plugin,
+    request: OpenRequest,
+    table: Arc<TableVersion>,
+    want: Want,
+    schema: SchemaRef,
+    readers: usize,
+}
+
+impl fmt::Debug for SourceRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.table.name, self.plugin.name)
+    }
+}
+
+impl PartitionStream for SourceRead {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut builder = RecordBatchReceiverStream::builder(self.schema.clone(), READ_AHEAD);
+        let tx = builder.tx();
+        let (plugin, request, table, want, schema, readers) = (self.plugin, self.request.clone(), self.table.clone(), self.want.clone(), self.schema.clone(), self.readers);
+        // the task belongs to the stream and ends with it
+        builder.spawn(async move {
+            let read = Reading { table, want, schema };
+            read.run(plugin, request, readers, &tx).await.map_err(carry)
+        });
+        builder.build()
+    }
+}
+
+struct Reading {
+    table: Arc<TableVersion>,
+    want: Want,
+    schema: SchemaRef,
+}
+
+impl Reading {
+    async fn run(mut self, plugin: &'static Plugin, request: OpenRequest, readers: usize, tx: &Sender<DfResult<RecordBatch>>) -> Result<()> {
+        let chunk_rows = u64::try_from(request.config.integer("query.chunk-rows")).unwrap_or(1).max(1);
+        let mut source = open(plugin, request)?;
+        let now = present(source.as_mut(), &self.table).await?;
+        self.want.columns = Some(columns_now(&self.table, &now, self.want.columns.as_deref().unwrap_or_default())?);
+        let anchor = AnchorRequest { kind: AnchorKind::Instant, pipe: None, tables: vec![now.clone()], readers, options: None };
+        let anchor = source.anchor(anchor).await?;
+        let hold = anchor.hold;
+        let mut scanners = anchor.readers;
+        let first = scanners.first_mut().ok_or_else(|| Error::internal("an anchor without readers"))?;
+        let chunks = first.split(&now, chunk_rows).await?;
+        let queue = Arc::new(Mutex::new(VecDeque::from(chunks)));
+        let left = Arc::new(Mutex::new(self.want.limit));
+        let works = scanners.into_iter().map(|scanner| self.work(scanner, queue.clone(), left.clone(), tx));
+        futures::future::try_join_all(works).await?;
+        drop(hold);
+        Ok(())
+    }
+
+    /// One connection's share: chunk after chunk until none is left.
+    async fn work(&self, mut scanner: Box<dyn Scanner>, queue: Arc<Mutex<VecDeque<Chunk>>>, left: Arc<Mutex<Option<u64>>>, tx: &Sender<DfResult<RecordBatch>>) -> Result<()> {
+        loop {
+            let Some(chunk) = queue.lock().pop_front() else { return Ok(()) };
+            let mut want = self.want.clone();
+            want.limit = *left.lock();
+            if want.limit == Some(0) {
+                return Ok(());
+            }
+            let mut payloads = scanner.scan(&chunk, &want).await?;
+            while let Some(payload) = payloads.next().await {
+                let Payload::Arrow(batch) = payload? else { return Err(Error::internal("a scanner gave its wire format unasked")) };
+                if let Some(n) = left.lock().as_mut() {
+                    *n = n.saturating_sub(batch.num_rows() as u64);
+                }
+                let batch = fit(&self.schema, batch)?;
+                if tx.send(Ok(batch)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The table as its source has it now.
+async fn present(source: &mut dyn Source, table: &TableVersion) -> Result<Arc<TableVersion>> {
+    let mut found = source.tables(Some(std::slice::from_ref(&table.name))).await?;
+    let mut now = found.pop().ok_or_else(|| gone(&table.name))?;
+    (now.id, now.generation) = (table.id, table.generation);
+    Ok(Arc::new(now))
+}
+
+fn gone(name: &TableName) -> Error {
+    Error::new(Kind::UndefinedTable, format!("table {name} is no longer there at its source"))
+}
+
+/// The wanted columns' places in the present structure; they must have the types that were synced.
+fn columns_now(synced: &TableVersion, now: &TableVersion, wanted: &[usize]) -> Result<Vec<usize>> {
+    let changed = |what: String| {
+        let e = Error::new(Kind::WrongPhase, format!("table {} has changed at its source", synced.name)).with_detail(what);
+        e.with_hint(format!("REFRESH TABLE {} FROM SOURCE ... takes over the new structure.", synced.name))
+    };
+    let mut out = Vec::with_capacity(wanted.len());
+    for &i in wanted {
+        let old = synced.columns.get(i).ok_or_else(|| Error::internal("a projection beyond the table"))?;
+        let at = now.column(&old.name).ok_or_else(|| changed(format!("column {} was dropped", old.name)))?;
+        if now.columns[at].logical != old.logical {
+            return Err(changed(format!("column {} was {}, is {}", old.name, old.native, now.columns[at].native)));
+        }
+        out.push(at);
+    }
+    Ok(out)
+}
+
+/// The batch under the plan's schema: a scan of no columns has rows all the same.
+fn fit(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &rows)?)
+}
+
+/// A synced table of a source; a source type that is not in this build is an error of the scan, not of the name.
+pub fn of(database: &str, kind: &str, table: TableVersion) -> Arc<dyn TableProvider> {
+    let pushes = registry::find(Role::Source, kind).map_or(crate::plugin::pushes_nothing as fn(&TableVersion, &Expr) -> bool, |p| p.pushes);
+    Arc::new(SourceTable { database: database.to_string(), table: Arc::new(table), pushes })
+}
