@@ -1,51 +1,13 @@
 //! Tokens with byte positions.
 //!
-//! sqlparser's tokenizer counts lines and columns; psql, logs and slices want bytes. Its PostgreSQL rules are kept, with
-//! one addition: names in backquotes, so that statements written for IoTDB can be pasted.
+//! sqlparser's tokenizer counts lines and columns; psql, logs and slices want bytes.
 
 use std::ops::Range;
 
-use sqlparser::dialect::{Dialect, PostgreSqlDialect};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
+use crate::dialect::Postgres;
 use crate::error::SyntaxError;
-
-/// PostgreSQL's lexis and backquoted names. Only the tokenizer sees it; statements are parsed with PostgreSQL's own.
-#[derive(Debug)]
-struct Lexis(PostgreSqlDialect);
-
-impl Dialect for Lexis {
-    fn dialect(&self) -> std::any::TypeId {
-        self.0.dialect()
-    }
-    fn is_delimited_identifier_start(&self, ch: char) -> bool {
-        ch == '`' || self.0.is_delimited_identifier_start(ch)
-    }
-    fn is_identifier_start(&self, ch: char) -> bool {
-        self.0.is_identifier_start(ch)
-    }
-    fn is_identifier_part(&self, ch: char) -> bool {
-        self.0.is_identifier_part(ch)
-    }
-    fn is_custom_operator_part(&self, ch: char) -> bool {
-        ch != '`' && self.0.is_custom_operator_part(ch)
-    }
-    fn supports_unicode_string_literal(&self) -> bool {
-        self.0.supports_unicode_string_literal()
-    }
-    fn supports_string_escape_constant(&self) -> bool {
-        self.0.supports_string_escape_constant()
-    }
-    fn supports_nested_comments(&self) -> bool {
-        self.0.supports_nested_comments()
-    }
-    fn supports_numeric_literal_underscores(&self) -> bool {
-        self.0.supports_numeric_literal_underscores()
-    }
-    fn supports_geometric_types(&self) -> bool {
-        self.0.supports_geometric_types()
-    }
-}
 
 /// The tokens of one string, white space and comments included, and where each stands.
 pub(crate) struct Lexed {
@@ -57,10 +19,9 @@ pub(crate) struct Lexed {
 
 /// Cuts a string into tokens. An unfinished quote or comment is an error at its start.
 pub(crate) fn lex(sql: &str) -> Result<Lexed, SyntaxError> {
-    let lexis = Lexis(PostgreSqlDialect {});
     let mut tokens: Vec<TokenWithSpan> = Vec::new();
-    let outcome = Tokenizer::new(&lexis, sql).tokenize_with_location_into_buf(&mut tokens);
-    let ranges = byte_ranges(sql, &tokens);
+    let outcome = Tokenizer::new(&Postgres::for_tokens(0), sql).tokenize_with_location_into_buf(&mut tokens);
+    let mut ranges = byte_ranges(sql, &tokens);
     if let Err(error) = outcome {
         let position = ranges.last().map_or(0, |range| range.end);
         return Err(SyntaxError::new(lexical_message(&error.message), position));
@@ -73,7 +34,37 @@ pub(crate) fn lex(sql: &str) -> Result<Lexed, SyntaxError> {
             word.quote_style = Some('"');
         }
     }
+    join_strings(&mut tokens, &mut ranges);
     Ok(Lexed { tokens, ranges })
+}
+
+/// String literals with a line break between them are one, as the SQL standard has it.
+fn join_strings(tokens: &mut [TokenWithSpan], ranges: &mut [Range<usize>]) {
+    let mut first: Option<usize> = None;
+    let mut line_break = false;
+    for index in 0..tokens.len() {
+        match &tokens[index].token {
+            Token::Whitespace(Whitespace::Newline | Whitespace::SingleLineComment { .. }) => line_break = true,
+            Token::Whitespace(Whitespace::MultiLineComment(_)) => first = None,
+            Token::Whitespace(_) => {}
+            Token::SingleQuotedString(more) => {
+                let more = more.clone();
+                match first.map(|first| &mut tokens[first].token) {
+                    Some(Token::SingleQuotedString(text)) if line_break => {
+                        text.push_str(&more);
+                        tokens[index].token = Token::Whitespace(Whitespace::Space);
+                        // The first literal now reaches to the end of the last, in the statement's text too.
+                        if let Some(first) = first {
+                            ranges[first].end = ranges[index].end;
+                        }
+                    }
+                    _ => first = Some(index),
+                }
+                line_break = false;
+            }
+            _ => first = None,
+        }
+    }
 }
 
 /// PostgreSQL's words for what the tokenizer found. None of them quotes the text: it may hold a secret.

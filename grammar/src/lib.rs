@@ -8,6 +8,7 @@
 //! what comes back when the text is wrong.
 
 pub mod ast;
+mod dialect;
 pub mod error;
 mod lex;
 mod nearest;

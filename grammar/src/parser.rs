@@ -93,7 +93,7 @@ fn parse_one(sql: &str, lexed: &Lexed, range: Range<usize>) -> Result<Parsed, Sy
     let mut cursor = Cursor::new(sql, lexed, range.clone());
     let statement = match production::choose(&cursor)? {
         Some(production) => production.run(&mut cursor)?,
-        None => Statement::Sql(Box::new(foreign::parse(sql, lexed, range)?)),
+        None => foreign::parse(sql, lexed, range)?,
     };
     let text = sql[span.clone()].to_string();
     Ok(Parsed { statement: pending(statement), span, text, notices: cursor.into_notices() })

@@ -65,7 +65,7 @@ impl Production {
             Parse::Later(hint) => {
                 cursor.skip_to_end();
                 let hint = hint.map(str::to_string);
-                Ok(Statement::Unsupported(crate::ast::session::Unsupported { head: self.name(), position, hint }))
+                Ok(Statement::Unsupported(crate::ast::session::Unsupported { head: self.tag.to_string(), position, hint }))
             }
         }
     }
@@ -76,6 +76,10 @@ const OUR_VERBS: &[&str] = &[
     "START", "STOP", "RESUME", "PAUSE", "RESYNC", "WAIT", "RUN", "RETRY", "CLEAN", "SYNC", "REFRESH", "UNDROP", "TEST",
     "DETACH", "ATTACH", "IMPORT", "COMPARE",
 ];
+
+/// Where PostgreSQL has the verb too.
+const POSTGRES_TOO: &[&[&str]] =
+    &[&["START", "TRANSACTION"], &["REFRESH", "MATERIALIZED", "VIEW"], &["IMPORT", "FOREIGN", "SCHEMA"]];
 
 /// The production that a statement's head names; none means that the statement is handed on.
 pub(crate) fn choose(cursor: &Cursor) -> Result<Option<&'static Production>> {
@@ -89,7 +93,7 @@ pub(crate) fn choose(cursor: &Cursor) -> Result<Option<&'static Production>> {
     if let Some(production) = looked.or_else(headed) {
         return Ok(Some(production));
     }
-    if cursor.are_words(0, &["START", "TRANSACTION"]) {
+    if POSTGRES_TOO.iter().any(|head| cursor.are_words(0, head)) {
         return Ok(None);
     }
     if OUR_VERBS.iter().any(|verb| cursor.is_word(0, verb)) {

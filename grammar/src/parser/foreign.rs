@@ -1,13 +1,18 @@
 //! Everything that is not ours, handed to sqlparser; its errors made into ours.
 
+mod adapt;
+mod guard;
+
 use std::ops::Range;
 
 use sqlparser::ast::Statement;
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use super::cursor::near;
+use crate::ast::Statement as Ours;
+use crate::ast::session::Unsupported;
+use crate::dialect::Postgres;
 use crate::error::SyntaxError;
 use crate::lex::{self, Lexed};
 use crate::production;
@@ -15,26 +20,64 @@ use crate::production;
 /// How deep expressions and queries may be nested. sqlparser counts calls, a few for each parenthesis.
 const NESTING_LIMIT: usize = 50;
 
+/// Statements of PostgreSQL that sqlparser cannot parse: not supported, instead of wrong.
+const POSTGRES_ONLY: &[&[&str]] = &[
+    &["ALTER", "DATABASE"],
+    &["ALTER", "DEFAULT", "PRIVILEGES"],
+    &["ALTER", "SYSTEM"],
+    &["CHECKPOINT"],
+    &["CLUSTER"],
+    &["COMMIT", "PREPARED"],
+    &["CREATE", "RULE"],
+    &["DO"],
+    &["DROP", "OWNED"],
+    &["IMPORT", "FOREIGN", "SCHEMA"],
+    &["PREPARE", "TRANSACTION"],
+    &["REASSIGN", "OWNED"],
+    &["REFRESH", "MATERIALIZED", "VIEW"],
+    &["REINDEX"],
+    &["ROLLBACK", "PREPARED"],
+    &["SECURITY", "LABEL"],
+    &["SET", "CONSTRAINTS"],
+    &["SET", "TRANSACTION", "SNAPSHOT"],
+    &["VACUUM"],
+];
+
+/// What a statement handed on turns into.
+pub(super) fn parse(sql: &str, lexed: &Lexed, range: Range<usize>) -> Result<Ours, SyntaxError> {
+    let error = match parse_sql(sql, lexed, range.clone()) {
+        Ok(statement) => return Ok(Ours::Sql(Box::new(statement))),
+        Err(error) => error,
+    };
+    let words = first_words(lexed, range.clone());
+    let begins = |head: &&&[&str]| head.len() <= words.len() && head.iter().zip(&words).all(|(a, b)| a == b);
+    if let Some(head) = POSTGRES_ONLY.iter().find(begins) {
+        let position = lexed.ranges[range.start].start;
+        return Ok(Ours::Unsupported(Unsupported { head: head.join(" "), position, hint: None }));
+    }
+    Err(match production::similar_head(&words) {
+        Some(head) => error.with_hint(format!("did you mean {head}?")),
+        None => error,
+    })
+}
+
 /// Parses the tokens of one statement with PostgreSQL's rules.
-pub(super) fn parse(sql: &str, lexed: &Lexed, range: Range<usize>) -> Result<Statement, SyntaxError> {
-    let dialect = PostgreSqlDialect {};
-    let tokens = lexed.tokens[range.clone()].to_vec();
+fn parse_sql(sql: &str, lexed: &Lexed, range: Range<usize>) -> Result<Statement, SyntaxError> {
+    guard::check(sql, lexed, range.clone())?;
+    let tokens = adapt::adapted(&lexed.tokens[range.clone()]);
+    let dialect = Postgres::for_tokens(tokens.len());
     let mut parser = Parser::new(&dialect).with_recursion_limit(NESTING_LIMIT).with_tokens_with_locations(tokens);
-    let error = match parser.parse_statement() {
-        Ok(statement) if parser.peek_token_ref().token == Token::EOF => return Ok(statement),
+    match parser.parse_statement() {
+        Ok(statement) if parser.peek_token_ref().token == Token::EOF => Ok(statement),
         Ok(_) => {
             // The first token that is left over.
             let index = (parser.index()..range.len())
                 .find(|index| !lex::is_blank(&lexed.tokens[range.start + index].token))
                 .unwrap_or(range.len());
-            at(sql, lexed, range.clone(), index).with_expected(vec!["the end of the statement".to_string()])
+            Err(at(sql, lexed, range, index).with_expected(vec!["the end of the statement".to_string()]))
         }
-        Err(error) => translate(error, sql, lexed, range.clone(), parser.index()),
-    };
-    Err(match production::similar_head(&first_words(lexed, range)) {
-        Some(head) => error.with_hint(format!("did you mean {head}?")),
-        None => error,
-    })
+        Err(error) => Err(translate(error, sql, lexed, range, parser.index())),
+    }
 }
 
 fn translate(error: ParserError, sql: &str, lexed: &Lexed, range: Range<usize>, index: usize) -> SyntaxError {
@@ -43,7 +86,7 @@ fn translate(error: ParserError, sql: &str, lexed: &Lexed, range: Range<usize>, 
         ParserError::RecursionLimitExceeded => {
             let position = at(sql, lexed, range, index.saturating_sub(1)).position;
             let mut error = SyntaxError::new("statement is nested too deeply", position);
-            error.detail = Some(format!("the limit is {NESTING_LIMIT} levels"));
+            error.detail = Some(format!("the limit is {NESTING_LIMIT} levels, and less of forms that are costly to parse"));
             return error;
         }
     };

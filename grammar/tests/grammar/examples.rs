@@ -11,7 +11,7 @@ fn every_example_parses_with_its_tag_and_prints_itself() {
         match &one.statement {
             Statement::Unsupported(unsupported) => {
                 assert!(!production.is_supported(), "{}", production.example);
-                assert_eq!(unsupported.head, production.name());
+                assert_eq!(unsupported.head, production.tag);
             }
             statement => {
                 assert!(production.is_supported(), "{}", production.example);
