@@ -5,11 +5,13 @@
 //! the contract in `plugin`; the catalog stands behind `ledger`.
 
 pub mod checkpoint;
+mod catalog_ledger;
 mod cut;
 pub mod failpoint;
 mod flush;
 mod intake;
 pub mod ledger;
+mod linked;
 pub mod options;
 pub mod restart;
 mod run;
@@ -19,4 +21,10 @@ mod side_run;
 mod snapshot;
 pub mod state;
 pub mod status;
+pub mod supervisor;
 mod window;
+
+pub use session::Control;
+pub use state::{Phase, TableState};
+pub use status::{OperatorStatus, PipeStatus, TableStatus};
+pub use supervisor::{Goal, PipeSupervisor};

@@ -201,6 +201,7 @@ pub(crate) const CODECS: &[Codec] = &[
     codec::<record::Checkpoints>(),
     codec::<record::ChunkLists>(),
     codec::<record::ChunksDone>(),
+    codec::<record::Structures>(),
     codec::<record::Runs>(),
     codec::<record::Tasks>(),
     codec::<record::Roles>(),

@@ -14,6 +14,7 @@ mod run;
 mod setting;
 mod source;
 mod stage;
+mod structure;
 mod table_model;
 
 pub use audit::{Audit, AuditLog, Cleanup, Cleanups};
@@ -33,6 +34,7 @@ pub use run::{Run, RunKind, RunState, Runs, SourceData, StageFiles, Task, TaskSt
 pub use setting::{Setting, Settings};
 pub use source::{Source, SourceState, Sources};
 pub use stage::{Stage, Stages};
+pub use structure::{Structure, Structures};
 pub use table_model::{Model, ModelColumn, Models, SyncedTable, TableKind, Tables};
 
 use crate::error::Invariant;

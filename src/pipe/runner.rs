@@ -5,6 +5,7 @@ use super::restart::{Restarts, Verdict};
 use super::session::{Context, Ended};
 use crate::data::TableId;
 use crate::error::{Error, Result, Retry};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What to do next.
@@ -26,32 +27,31 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Runner {
     restarts: Restarts,
-    /// The table that the last session failed with: the same one again is no longer that table's affair.
-    last: Option<TableId>,
+    /// Tables that can't go on and of which no flush knows yet.
+    failures: Vec<(TableId, Fault)>,
 }
 
 impl Runner {
     /// With the pipe's strategy.
     pub fn new(restarts: Restarts) -> Runner {
-        Runner { restarts, last: None }
+        Runner { restarts, failures: Vec::new() }
     }
 
     /// After a session. `now` is monotonic, `random` in [0, 1).
     pub fn next(&mut self, cx: &Context, outcome: Result<Ended>, now: Duration, random: f64) -> Next {
+        // What was handed to a session that got so far is in a checkpoint.
+        if cx.settled.load(Ordering::Acquire) {
+            self.failures.clear();
+        }
         let error = match outcome {
-            Ok(ended) => {
-                self.last = None;
-                return match ended {
-                    Ended::Stopped => Next::Stopped,
-                    Ended::Again => Next::Again(Vec::new()),
-                    Ended::Completed => Next::Completed,
-                };
-            }
+            Ok(Ended::Stopped) => return Next::Stopped,
+            Ok(Ended::Completed) => return Next::Completed,
+            Ok(Ended::Again) => return Next::Again(self.failures.clone()),
             Err(error) => error,
         };
-        if let Some(table) = cx.is_table_error(&error).filter(|t| self.last != Some(*t)) {
-            self.last = Some(table);
-            return Next::Again(vec![(table, Fault::of(&error))]);
+        if let Some(table) = cx.is_table_error(&error).filter(|t| !self.failures.iter().any(|(f, _)| f == t)) {
+            self.failures.push((table, Fault::of(&error)));
+            return Next::Again(self.failures.clone());
         }
         match error.retry() {
             Retry::Now | Retry::Backoff => match self.restarts.failed(now, random) {
@@ -60,5 +60,10 @@ impl Runner {
             },
             Retry::Manual | Retry::Never => Next::Failed(error),
         }
+    }
+
+    /// Tables to hand to the next session.
+    pub fn failures(&self) -> Vec<(TableId, Fault)> {
+        self.failures.clone()
     }
 }

@@ -7,7 +7,7 @@ use super::intake::{Intake, Names, Shape};
 use super::ledger::{Entry, Ledger, Note, Structure, Wanted, Wish};
 use super::options::RunOptions;
 use super::side_run::SideRun;
-use super::state::{TableEvent, TableState};
+use super::state::{ConnectionEvent, TableEvent, TableState};
 use super::status::Live;
 use super::window::Window;
 use crate::data::{Batch, Position, TableId, TableName, TableVersion, Witness};
@@ -18,6 +18,7 @@ use crate::plugin::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -93,6 +94,8 @@ pub struct Context {
     pub live: Arc<Live>,
     /// What the supervisor says.
     pub control: watch::Receiver<Control>,
+    /// Set by the session when the tables that it was told of as failed are in a checkpoint.
+    pub settled: AtomicBool,
 }
 
 impl Context {
@@ -266,6 +269,7 @@ impl Session {
         hit("after-connect").await?;
         let mut alive = alive;
         session.open_window(&mut alive).await?;
+        session.cx.live.set_connection(session.cx.live.connection().step(ConnectionEvent::Reached).unwrap_or(session.cx.live.connection()), None, None);
         session.finish_what_is_open(failures).await?;
         Ok((session, alive))
     }
@@ -434,6 +438,7 @@ impl Session {
         } else if !failures.is_empty() {
             self.fail_tables(failures).await?;
         }
+        self.cx.settled.store(true, Ordering::Release);
         self.check_any_left()
     }
 
@@ -557,8 +562,8 @@ impl Session {
 /// RESYNC PIPE of a pipe that is not running, and a snapshot-only run that was cut off: from the beginning, under a new anchor.
 fn begin_anew_if_asked(cx: &Context, book: &mut Book) -> Vec<Done> {
     let asked: Vec<Wanted> = cx.ledger.wanted().into_iter().filter(|w| w.what == Wish::CopyAll).collect();
-    let cut_off = !cx.options.follows() && book.stage != Stage::New && book.now.tables.values().any(|m| !matches!(m.state, TableState::Completed | TableState::Failed));
-    if book.stage != Stage::New && (!asked.is_empty() || cut_off) {
+    // A run that ends with its snapshot is not resumed: two instants would not make one.
+    if book.stage != Stage::New && (!asked.is_empty() || !cx.options.follows()) {
         book.begin_anew();
     }
     asked.iter().map(|w| Done { want: w.id, table: None }).collect()

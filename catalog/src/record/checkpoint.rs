@@ -105,14 +105,8 @@ pub struct Witness {
 /// What the pipe holds at its source, since its first START (or CREATE).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provisioned {
-    /// The system's own identity (PostgreSQL: system identifier; MySQL: server UUID; MongoDB: replica set id).
-    pub system: String,
-    /// PostgreSQL's timeline, or what else tells one history of the system from another.
-    pub timeline: Option<String>,
-    /// Slot name, or none where the source keeps nothing for us.
-    pub slot: Option<String>,
-    /// Tells the slot from one made later under the same name.
-    pub incarnation: Option<String>,
+    /// What must be the same at every connect, in the source plugin's words: system identifier, timeline, incarnation of the slot.
+    pub identity: BTreeMap<String, String>,
     /// The instant of the first snapshot; the changes follow it.
     pub anchor: Position,
 }
@@ -294,8 +288,7 @@ mod tests {
 
     fn running() -> Checkpoint {
         let anchor = Position::new("0/1");
-        let provisioned =
-            Provisioned { system: "s".into(), timeline: None, slot: None, incarnation: None, anchor: anchor.clone() };
+        let provisioned = Provisioned { identity: BTreeMap::new(), anchor: anchor.clone() };
         Checkpoint {
             stage: Stage::Run,
             provisioned: Some(provisioned),

@@ -1,0 +1,570 @@
+//! Who starts and stops pipes: it watches what users desire in the catalog and makes it so, one task per pipe. Starting after a crash is the
+//! same path as starting. After FAILED it leaves a pipe alone until START or RESYNC.
+
+use super::catalog_ledger::{CatalogLedger, from_fault, to_fault};
+use super::checkpoint::Fault;
+use super::ledger::{Ledger, Note};
+use super::linked::LinkedEnds;
+use super::restart::Restarts;
+use super::runner::{Next, Runner};
+use super::session::{self, Context, Control, Ends};
+use super::side_run::monotonic;
+use super::state::{Connection, ConnectionEvent, Phase};
+use super::status::{Live, PipeStatus};
+use crate::config::Config;
+use crate::data::{Position, TableId};
+use crate::error::{Error, Kind, Result};
+use crate::link::{self, Linker};
+use crate::plugin::{AnchorKind, AnchorRequest, Leftover};
+use parking_lot::Mutex;
+use standpipe_catalog::{self as catalog, Catalog, Change, Clause, Desired, Expect, Options as Stored, Pipe, Pipes, Timestamp, WatchId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+/// Time between two looks at what WAIT waits for.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+/// Time between two looks at the catalog without a change in it, and between two notes of counters.
+const TICK: Duration = Duration::from_secs(5);
+/// How long DROP waits for a pipe to flush before it goes without that.
+const DROP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What WAIT FOR PIPE waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// RUNNING, or COMPLETED: WAIT without UNTIL.
+    RunningOrCompleted,
+    /// Every table that has not failed follows the changes.
+    Running,
+    /// RUNNING, and all that was committed at the source before is durable in the target.
+    CaughtUp,
+    /// STOP is done.
+    Paused,
+    /// A batch is done.
+    Completed,
+}
+
+/// Runs the pipes of one catalog.
+pub struct PipeSupervisor {
+    catalog: Arc<Catalog>,
+    linker: Linker,
+    pipes: Mutex<BTreeMap<Uuid, Arc<Entry>>>,
+    wake: Arc<Notify>,
+    slots: Arc<Semaphore>,
+    ending: AtomicBool,
+    watching: Mutex<Option<(WatchId, JoinHandle<()>)>>,
+}
+
+/// One pipe as the supervisor knows it.
+struct Entry {
+    live: Arc<Live>,
+    control: watch::Sender<Control>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    /// The `desired_version` that the task answers.
+    version: AtomicU64,
+    /// The definition that the running session was made from.
+    definition: Mutex<Option<Definition>>,
+}
+
+/// What makes a session begin again when it changes. Tables are not in it: they come and go by requests.
+#[derive(Clone, PartialEq)]
+struct Definition {
+    clauses: Vec<Clause>,
+    runtime: Stored,
+}
+
+impl Definition {
+    fn of(pipe: &Pipe) -> Definition {
+        let clauses = [&pipe.extractor].into_iter().chain(&pipe.processors).chain([&pipe.connector]).cloned().collect();
+        Definition { clauses, runtime: pipe.runtime.clone() }
+    }
+}
+
+impl Entry {
+    fn is_running(&self) -> bool {
+        self.task.lock().as_ref().is_some_and(|t| !t.is_finished())
+    }
+
+    /// One step of the connections. A step that the machine does not have is a bug; the pipe goes on.
+    fn step(&self, event: ConnectionEvent, fault: Option<Fault>, retry_at: Option<i64>) {
+        match self.live.connection().step(event) {
+            Ok(next) => self.live.set_connection(next, fault, retry_at),
+            Err(illegal) => tracing::error!("{illegal}"),
+        }
+    }
+}
+
+impl PipeSupervisor {
+    /// Nothing runs before `start`.
+    pub fn new(catalog: Arc<Catalog>, config: Arc<Config>, data_dir: PathBuf) -> Arc<PipeSupervisor> {
+        let slots = Arc::new(Semaphore::new(config.count("pipe.max-running").max(1)));
+        let linker = Linker { config, data_dir: data_dir.into() };
+        Arc::new(PipeSupervisor {
+            catalog,
+            linker,
+            pipes: Mutex::default(),
+            wake: Arc::default(),
+            slots,
+            ending: AtomicBool::new(false),
+            watching: Mutex::default(),
+        })
+    }
+
+    /// Begins to watch the catalog and starts what is to run. Needs a runtime.
+    pub fn start(self: &Arc<Self>) {
+        let wake = self.wake.clone();
+        let id = self.catalog.watch(move |_, changes| {
+            if changes.iter().any(|c| c.key_of::<Pipes>().is_some()) {
+                wake.notify_one();
+            }
+        });
+        let me = Arc::downgrade(self);
+        let wake = self.wake.clone();
+        self.reconcile();
+        let manager = tokio::spawn(async move {
+            loop {
+                let _ = tokio::time::timeout(TICK, wake.notified()).await;
+                let Some(me) = me.upgrade() else { return };
+                if me.ending.load(Ordering::Acquire) {
+                    return;
+                }
+                me.reconcile();
+                me.note_counters();
+            }
+        });
+        *self.watching.lock() = Some((id, manager));
+    }
+
+    /// What is to be seen of a pipe; None where there is none, or where it was never looked at.
+    pub fn status(&self, uuid: Uuid) -> Option<PipeStatus> {
+        self.entry(uuid).map(|e| e.live.status())
+    }
+
+    /// Of all pipes.
+    pub fn statuses(&self) -> Vec<PipeStatus> {
+        let entries: Vec<_> = self.pipes.lock().values().cloned().collect();
+        entries.iter().map(|e| e.live.status()).collect()
+    }
+
+    fn entry(&self, uuid: Uuid) -> Option<Arc<Entry>> {
+        self.pipes.lock().get(&uuid).cloned()
+    }
+
+    /// The entry of a pipe, made from what the catalog remembers of it.
+    fn entry_of(&self, pipe: &Pipe) -> Arc<Entry> {
+        let mut pipes = self.pipes.lock();
+        let make = || {
+            let status = self.catalog.snapshot().get::<catalog::PipeStatuses>(&pipe.uuid);
+            let connection = match status.as_ref().map(|s| s.phase.as_str()) {
+                None | Some("CREATED") => Connection::Created,
+                Some("FAILED") => Connection::Failed,
+                Some(_) => Connection::Paused,
+            };
+            let live = Arc::new(Live::new(pipe.uuid, connection));
+            let fault = status.as_ref().and_then(|s| s.error.as_ref()).map(from_fault);
+            live.set_connection(connection, fault, None);
+            self.list_tables(pipe, &live);
+            let version = status.as_ref().map_or(0, |s| s.desired_version);
+            Arc::new(Entry { live, control: watch::channel(Control::Run).0, task: Mutex::default(), version: AtomicU64::new(version), definition: Mutex::default() })
+        };
+        pipes.entry(pipe.uuid).or_insert_with(make).clone()
+    }
+
+    /// Tables and counters as they were when they were last noted.
+    fn list_tables(&self, pipe: &Pipe, live: &Live) {
+        let snapshot = self.catalog.snapshot();
+        let name = |schema: &str, table: &str| crate::data::TableName::new(schema, table);
+        live.list(pipe.tables.iter().map(|t| (TableId(t.oid.0), name(&t.schema, &t.name), name(&t.target_schema, &t.target_name))));
+        for t in &pipe.tables {
+            let Some(p) = snapshot.get::<catalog::PipeTables>(&(pipe.uuid, t.table)) else { continue };
+            live.update(TableId(t.oid.0), |s| {
+                (s.snapshot_rows, s.snapshot_rows_total) = (p.snapshot_rows, p.snapshot_rows_total);
+                s.counts = crate::plugin::Counts { inserts: p.inserts, updates: p.updates, deletes: p.deletes, truncates: p.truncates, lossy: p.lossy_values };
+                (s.last_change_at, s.ddl_sql) = (p.last_change_at.map(|t| t.0), p.ddl_sql.clone());
+            });
+        }
+        if let Ok(marks) = CatalogLedger::new(self.catalog.clone(), pipe.uuid, 1).marks() {
+            live.tables(&marks.tables);
+            live.start_position(marks.start);
+        }
+    }
+
+    /// Makes what is desired so.
+    fn reconcile(self: &Arc<Self>) {
+        let snapshot = self.catalog.snapshot();
+        let known: Vec<(Uuid, Arc<_>)> = snapshot.scan::<Pipes>().collect();
+        self.pipes.lock().retain(|uuid, e| e.is_running() || known.iter().any(|(u, _)| u == uuid));
+        for (uuid, pipe) in known {
+            let entry = self.entry_of(&pipe);
+            match pipe.desired {
+                Desired::Running => self.want_running(&entry, &pipe),
+                Desired::Stopped => self.want_stopped(&entry, ConnectionEvent::Stop),
+                Desired::Dropped => {
+                    self.want_stopped(&entry, ConnectionEvent::Drop);
+                    self.release_if_forgotten(uuid, &entry);
+                }
+            }
+        }
+    }
+
+    fn want_running(self: &Arc<Self>, entry: &Arc<Entry>, pipe: &Pipe) {
+        let newer = pipe.desired_version > entry.version.load(Ordering::Acquire);
+        if entry.is_running() {
+            if *entry.control.borrow() == Control::Stop {
+                return;
+            }
+            let changed = entry.definition.lock().as_ref().is_some_and(|d| *d != Definition::of(pipe));
+            let retrying = entry.live.connection() == Connection::Retrying;
+            if changed || (newer && retrying) {
+                if changed {
+                    entry.step(ConnectionEvent::Alter, None, None);
+                }
+                entry.control.send_replace(Control::Again);
+            }
+            entry.version.store(pipe.desired_version, Ordering::Release);
+            return;
+        }
+        let phase = entry.live.phase();
+        let left_alone = matches!(phase, Phase::Failed | Phase::Completed) && !newer;
+        if left_alone || self.ending.load(Ordering::Acquire) {
+            return;
+        }
+        entry.version.store(pipe.desired_version, Ordering::Release);
+        entry.control.send_replace(Control::Run);
+        entry.step(ConnectionEvent::Start, None, None);
+        let (me, e, uuid) = (self.clone(), entry.clone(), pipe.uuid);
+        *entry.task.lock() = Some(tokio::spawn(async move { me.drive(uuid, e).await }));
+    }
+
+    fn want_stopped(&self, entry: &Arc<Entry>, event: ConnectionEvent) {
+        if entry.is_running() {
+            if *entry.control.borrow() != Control::Stop {
+                entry.step(event, None, None);
+                entry.control.send_replace(Control::Stop);
+            }
+        } else if matches!(entry.live.connection(), Connection::Failed | Connection::Retrying) {
+            entry.step(event, None, None);
+            self.note_status(entry);
+        }
+    }
+
+    /// Everything a session needs, from the catalog as it is now.
+    fn context(&self, uuid: Uuid, entry: &Entry) -> Result<Arc<Context>> {
+        let snapshot = self.catalog.snapshot();
+        let pipe = snapshot.get::<Pipes>(&uuid).ok_or_else(|| Error::new(Kind::UndefinedObject, "the pipe is gone"))?;
+        let ends = LinkedEnds::new(self.linker.clone(), Arc::new(pipe.value.clone()), snapshot.clone())?;
+        let options = Arc::new(ends.options()?);
+        let ledger: Arc<dyn Ledger> = Arc::new(CatalogLedger::new(self.catalog.clone(), uuid, options.retained));
+        *entry.definition.lock() = Some(Definition::of(&pipe));
+        Ok(Arc::new(Context {
+            pipe: link::reference(&pipe),
+            tables: ends.tables(),
+            ends: Arc::new(ends),
+            ledger,
+            options,
+            live: entry.live.clone(),
+            control: entry.control.subscribe(),
+            settled: AtomicBool::new(false),
+        }))
+    }
+
+    /// A pipe from START to its end: session after session.
+    async fn drive(self: Arc<Self>, uuid: Uuid, entry: Arc<Entry>) {
+        let ledger = CatalogLedger::new(self.catalog.clone(), uuid, 1);
+        let (mut runner, mut failures): (Option<Runner>, Vec<(TableId, Fault)>) = (None, Vec::new());
+        ledger.note(Note::Event { event: "started", detail: String::new() });
+        self.note_status(&entry);
+        let ended = loop {
+            let Ok(_slot) = self.slots.clone().acquire_owned().await else { break ConnectionEvent::Stopped };
+            let context = match self.context(uuid, &entry) {
+                Ok(context) => context,
+                Err(e) => {
+                    self.failed(&entry, &ledger, &e);
+                    return;
+                }
+            };
+            let runner = runner.get_or_insert_with(|| Runner::new(Restarts::new(context.options.restart.clone())));
+            let outcome = session::run(context.clone(), std::mem::take(&mut failures)).await;
+            if outcome.is_ok() {
+                self.note_counters();
+            }
+            match runner.next(&context, outcome, monotonic(), rand::random()) {
+                Next::Again(tables) => failures = tables,
+                Next::After(delay, error, attempt) => self.retry_later(&entry, &ledger, &error, delay, attempt).await,
+                Next::Stopped => break ConnectionEvent::Stopped,
+                Next::Completed => break ConnectionEvent::Ended,
+                Next::Failed(error) => {
+                    self.failed(&entry, &ledger, &error);
+                    return;
+                }
+            }
+            if *entry.control.borrow() == Control::Stop {
+                break ConnectionEvent::Stopped;
+            }
+            entry.control.send_if_modified(|c| std::mem::replace(c, Control::Run) == Control::Again);
+            self.begin_again(&entry);
+        };
+        self.ended(&entry, &ledger, ended);
+    }
+
+    /// PROVISIONING once more, whatever led to it.
+    fn begin_again(&self, entry: &Entry) {
+        match entry.live.connection() {
+            Connection::Modifying => entry.step(ConnectionEvent::Altered, None, None),
+            Connection::Retrying => entry.step(ConnectionEvent::Again, None, None),
+            _ => entry.live.set_connection(Connection::Provisioning, None, None),
+        }
+    }
+
+    fn ended(&self, entry: &Entry, ledger: &CatalogLedger, event: ConnectionEvent) {
+        match (event, entry.live.connection()) {
+            (ConnectionEvent::Stopped, Connection::Pausing) | (ConnectionEvent::Ended, Connection::Up) => entry.step(event, None, None),
+            _ => entry.live.set_connection(Connection::Paused, None, None),
+        }
+        let what = if event == ConnectionEvent::Ended { "completed" } else { "stopped" };
+        ledger.note(Note::Event { event: what, detail: String::new() });
+        self.note_status(entry);
+        self.wake.notify_one();
+    }
+
+    /// It needs a person.
+    fn failed(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error) {
+        let fault = Fault::of(error);
+        ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: None, retry_in: None });
+        if let Some(source) = std::error::Error::source(error) {
+            tracing::debug!(error = %source, "the foreign error behind it");
+        }
+        entry.step(ConnectionEvent::Fatal, Some(fault), None);
+        self.note_status(entry);
+        self.note_counters();
+    }
+
+    /// RETRYING until the delay is over, or somebody says START, STOP or ALTER.
+    async fn retry_later(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error, delay: Duration, attempt: u64) {
+        let fault = Fault::of(error);
+        let retry_at = Timestamp::now().0 + i64::try_from(delay.as_micros()).unwrap_or(i64::MAX / 2);
+        ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: Some(attempt), retry_in: Some(delay) });
+        let mut control = entry.control.subscribe();
+        if *control.borrow_and_update() != Control::Run {
+            return;
+        }
+        entry.step(ConnectionEvent::Retryable, Some(fault), Some(retry_at));
+        self.note_status(entry);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            _ = control.changed() => {}
+        }
+    }
+
+    /// The status record, so that SHOW and START tell the truth after a restart of the server.
+    fn note_status(&self, entry: &Entry) {
+        let s = entry.live.status();
+        let record = catalog::PipeStatus {
+            phase: s.phase.to_string(),
+            error: s.exception.as_ref().map(to_fault),
+            desired_version: entry.version.load(Ordering::Acquire),
+            retry_at: s.retry_at.map(Timestamp),
+            at: Timestamp::now(),
+        };
+        self.write_soon(vec![Change::put::<catalog::PipeStatuses>(&s.uuid, &record, Expect::Any)]);
+    }
+
+    /// Counters of tables that moved.
+    fn note_counters(&self) {
+        let snapshot = self.catalog.snapshot();
+        let mut changes = Vec::new();
+        for s in self.statuses() {
+            let Some(pipe) = snapshot.get::<Pipes>(&s.uuid) else { continue };
+            for t in &s.tables {
+                let Some(table) = pipe.tables.iter().find(|x| x.oid.0 == t.table_id.0).map(|x| x.table) else { continue };
+                let record = catalog::PipeTableProgress {
+                    snapshot_rows: t.snapshot_rows,
+                    snapshot_rows_total: t.snapshot_rows_total,
+                    inserts: t.counts.inserts,
+                    updates: t.counts.updates,
+                    deletes: t.counts.deletes,
+                    truncates: t.counts.truncates,
+                    lossy_values: t.counts.lossy,
+                    last_change_at: t.last_change_at.map(Timestamp),
+                    ddl_sql: t.ddl_sql.clone(),
+                    ..Default::default()
+                };
+                let old = snapshot.get::<catalog::PipeTables>(&(s.uuid, table));
+                if old.is_none_or(|o| o.value != record) {
+                    changes.push(Change::put::<catalog::PipeTables>(&(s.uuid, table), &record, Expect::Any));
+                }
+            }
+        }
+        if !changes.is_empty() {
+            self.write_soon(changes);
+        }
+    }
+
+    fn write_soon(&self, changes: Vec<Change>) {
+        self.catalog.write_then(changes, |outcome| {
+            if let Err(e) = outcome {
+                tracing::warn!(error = %e.message, "a pipe's status could not be written");
+            }
+        });
+    }
+
+    /// Waits until a pipe is where it is wanted. Errors: 55000 with the pipe's error where it will not come there by itself; 57014 after `timeout`.
+    pub async fn wait(&self, uuid: Uuid, goal: Goal, timeout: Option<Duration>) -> Result<Phase> {
+        let began = Instant::now();
+        let deadline = |e: Error| match timeout {
+            Some(t) if began.elapsed() >= t => Err(Error::new(Kind::Cancelled, "canceling statement due to timeout of WAIT").with_detail(e.to_string())),
+            _ => Ok(()),
+        };
+        let mut target: Option<Position> = None;
+        loop {
+            let snapshot = self.catalog.snapshot();
+            let Some(pipe) = snapshot.get::<Pipes>(&uuid).filter(|p| p.desired != Desired::Dropped) else { return Err(Error::new(Kind::UndefinedObject, "the pipe was dropped")) };
+            let entry = self.entry(uuid);
+            let answered = entry.as_ref().is_some_and(|e| e.version.load(Ordering::Acquire) >= pipe.desired_version);
+            let status = entry.map(|e| e.live.status());
+            let phase = status.as_ref().map_or(Phase::Created, |s| s.phase);
+            if goal == Goal::CaughtUp && target.is_none() && pipe.desired == Desired::Running && matches!(phase, Phase::Running | Phase::Completed) {
+                target = Some(self.present(uuid).await?);
+            }
+            let reached = || target.as_ref().is_some_and(|t| status.as_ref().and_then(|s| s.position.as_ref()).is_some_and(|p| p.reached(t)));
+            let there = match goal {
+                Goal::RunningOrCompleted => matches!(phase, Phase::Running | Phase::Completed),
+                Goal::Running => phase == Phase::Running,
+                Goal::CaughtUp => phase == Phase::Running && reached(),
+                Goal::Paused => pipe.desired == Desired::Stopped && matches!(phase, Phase::Paused | Phase::Created | Phase::Completed),
+                Goal::Completed => phase == Phase::Completed,
+            };
+            if there && (answered || goal == Goal::Paused) {
+                return Ok(phase);
+            }
+            let detail = status.as_ref().and_then(|s| s.exception.as_ref()).map(|f| (f.message.clone(), f.detail.clone(), f.hint.clone()));
+            if goal != Goal::Paused && pipe.desired == Desired::Stopped {
+                return Err(Error::new(Kind::WrongPhase, format!("pipe \"{}\" is STOPPED", pipe.name)).with_hint(format!("Run START PIPE {}.", pipe.name)));
+            }
+            if goal != Goal::Paused && phase == Phase::Failed && answered {
+                let mut e = Error::new(Kind::WrongPhase, format!("pipe \"{}\" has FAILED", pipe.name));
+                if let Some((message, more, hint)) = detail {
+                    e = e.with_detail(message);
+                    e = more.map_or_else(|| None, Some).into_iter().fold(e, Error::with_detail);
+                    e = hint.into_iter().fold(e, Error::with_hint);
+                }
+                return Err(e);
+            }
+            deadline(Error::new(Kind::WrongPhase, format!("the phase is {phase}")))?;
+            tokio::time::sleep(WAIT_STEP).await;
+        }
+    }
+
+    /// Where the source is now.
+    async fn present(&self, uuid: Uuid) -> Result<Position> {
+        let snapshot = self.catalog.snapshot();
+        let pipe = snapshot.get::<Pipes>(&uuid).ok_or_else(|| Error::new(Kind::UndefinedObject, "the pipe is gone"))?;
+        let ends = LinkedEnds::new(self.linker.clone(), Arc::new(pipe.value.clone()), snapshot.clone())?;
+        let options = Some(ends.extractor_options());
+        let request = AnchorRequest { kind: AnchorKind::Instant, pipe: Some(link::reference(&pipe)), tables: Vec::new(), readers: 0, options };
+        Ok(ends.source()?.anchor(request).await?.position)
+    }
+
+    /// Takes the position of a pipe with `history.enable = false` now, at CREATE.
+    pub async fn provision_now(self: &Arc<Self>, uuid: Uuid) -> Result<()> {
+        let snapshot = self.catalog.snapshot();
+        let pipe = snapshot.get::<Pipes>(&uuid).ok_or_else(|| Error::new(Kind::UndefinedObject, "the pipe is gone"))?;
+        let entry = self.entry_of(&pipe);
+        if entry.is_running() {
+            return Ok(());
+        }
+        let context = self.context(uuid, &entry)?;
+        let position = session::provision(&context).await?;
+        entry.live.start_position(Some(position));
+        Ok(())
+    }
+
+    /// A dropped pipe that nobody released (the server ended in between).
+    fn release_if_forgotten(self: &Arc<Self>, uuid: Uuid, entry: &Arc<Entry>) {
+        let mut task = entry.task.lock();
+        if task.is_none() {
+            let me = self.clone();
+            *task = Some(tokio::spawn(async move {
+                // The statement that dropped it releases it itself; this is for those of an earlier life.
+                tokio::time::sleep(DROP_TIMEOUT).await;
+                for left in me.release(uuid).await {
+                    tracing::warn!(what = left.what, why = left.why, "a dropped pipe left something behind");
+                }
+            }));
+        }
+    }
+
+    /// Removes what a dropped pipe has at both ends, then its records. What could not be removed is given back, with the statement that does it.
+    pub async fn release(self: &Arc<Self>, uuid: Uuid) -> Vec<Leftover> {
+        let Some(pipe) = self.catalog.snapshot().get::<Pipes>(&uuid) else { return Vec::new() };
+        if let Some(entry) = self.entry(uuid) {
+            entry.control.send_replace(Control::Stop);
+            let began = Instant::now();
+            while entry.is_running() && entry.live.connection() != Connection::Paused && began.elapsed() < DROP_TIMEOUT {
+                tokio::time::sleep(WAIT_STEP).await;
+            }
+            let running = matches!(entry.live.connection(), Connection::Provisioning | Connection::Up | Connection::Pausing | Connection::Modifying | Connection::Retrying);
+            if let (true, Some(task)) = (running, entry.task.lock().as_ref()) {
+                task.abort();
+            }
+        }
+        let left = self.release_ends(&pipe).await;
+        let mut changes = vec![
+            Change::delete::<catalog::Checkpoints>(&uuid, Expect::Any),
+            Change::delete::<catalog::PipeStatuses>(&uuid, Expect::Any),
+            Change::delete_under::<catalog::ChunkLists>(&uuid),
+            Change::delete_under::<catalog::Structures>(&uuid),
+            Change::delete_under::<catalog::PipeTables>(&uuid),
+            Change::forget::<catalog::CheckpointLog>(&uuid),
+            Change::forget::<catalog::Exceptions>(&uuid),
+            Change::forget::<catalog::Events>(&uuid),
+        ];
+        // With something left over the record stays, out of its users' sight, and is tried again when the server starts.
+        if left.is_empty() {
+            changes.push(Change::delete::<Pipes>(&uuid, Expect::Any));
+        }
+        if let Err(e) = self.catalog.write(changes).await {
+            tracing::warn!(error = %e.message, "the records of a dropped pipe could not be removed");
+        }
+        self.pipes.lock().remove(&uuid);
+        left
+    }
+
+    async fn release_ends(&self, pipe: &Pipe) -> Vec<Leftover> {
+        let snapshot = self.catalog.snapshot();
+        let mut left = Vec::new();
+        for request in [self.linker.extractor_request(pipe, &snapshot), self.linker.connector_request(pipe, &snapshot)] {
+            match request {
+                Ok((plugin, request)) => left.extend((plugin.release)(request, pipe.uuid).await),
+                Err(e) => tracing::warn!(pipe = pipe.name, "a dropped pipe's end can't be opened: {e}"),
+            }
+        }
+        left
+    }
+
+    /// Stops every pipe and keeps what is desired; those that need longer than `timeout` are cut off, which loses nothing.
+    pub async fn shutdown(&self, timeout: Duration) {
+        self.ending.store(true, Ordering::Release);
+        if let Some((id, manager)) = self.watching.lock().take() {
+            self.catalog.unwatch(id);
+            manager.abort();
+        }
+        let entries: Vec<Arc<Entry>> = self.pipes.lock().values().cloned().collect();
+        for entry in entries.iter().filter(|e| e.is_running()) {
+            entry.control.send_replace(Control::Stop);
+        }
+        let began = Instant::now();
+        while entries.iter().any(|e| e.is_running()) && began.elapsed() < timeout {
+            tokio::time::sleep(WAIT_STEP).await;
+        }
+        for task in entries.iter().filter_map(|e| e.task.lock().take()) {
+            task.abort();
+        }
+        self.note_counters();
+    }
+}
