@@ -86,6 +86,11 @@ async fn every_script_holds() {
             tokio::spawn(connection);
             Ok(Connection { client })
         });
+        if std::env::var_os("STANDPIPE_SLT_REWRITE").is_some() {
+            // Writes what the server says into the scripts; whoever does it reads the difference.
+            runner.update_test_file(&script, " ", sqllogictest::default_validator, sqllogictest::default_normalizer, sqllogictest::default_column_validator).await.expect("a script");
+            continue;
+        }
         let name = script.file_name().expect("a name").to_string_lossy().into_owned();
         if let Err(e) = runner.run_file_async(&script).await {
             failed.push(format!("{name}: {}", e.display(false)));
