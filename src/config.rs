@@ -83,6 +83,9 @@ pub const SETTINGS: &[Setting] = &[
     s("max_message_size", Size, "256MB", Startup, "largest message a logged-in client may send"),
     s("max_prepared_statements", Integer { min: 1, max: 1_000_000 }, "10000", Startup, "prepared statements per session"),
     s("send_buffer", Size, "64kB", Startup, "result bytes gathered before they are sent"),
+    s("receive_buffer", Size, "64kB", Startup, "bytes taken from a client ahead of the message being worked on"),
+    s("send_timeout", Milliseconds, "0", Startup, "longest a client may take no bytes of a result; 0: no limit"),
+    s("cursor.scroll-memory", Size, "64MB", Startup, "rows that a scrollable cursor may keep"),
     s("shutdown_timeout", Milliseconds, "30s", Startup, "time pipes have to flush when the server ends"),
     // catalog
     s("catalog.fsync", Bool, "on", Startup, "wait for the disk at each catalog write; off only for tests"),
@@ -174,6 +177,8 @@ pub enum Origin {
     Environment,
     /// `--set` or a flag.
     CommandLine,
+    /// The client's start-up packet.
+    Client,
     /// SET.
     Session,
 }
@@ -186,6 +191,7 @@ impl Origin {
             Origin::File => "configuration file",
             Origin::Environment => "environment variable",
             Origin::CommandLine => "command line",
+            Origin::Client => "client",
             Origin::Session => "session",
         }
     }

@@ -57,11 +57,11 @@ pub async fn progress(engine: Arc<Engine>, psql: String, done: CancellationToken
         }
         let Some(pipe) = engine.pipes.statuses().into_iter().next() else { continue };
         let sum = |f: fn(&crate::pipe::TableStatus) -> u64| pipe.tables.iter().map(f).sum::<u64>();
-        let (rows, changes) = (sum(|t| t.snapshot_rows), sum(|t| t.inserts + t.updates + t.deletes));
+        let (rows, changes) = (sum(|t| t.snapshot_rows), sum(|t| t.counts.inserts + t.counts.updates + t.counts.deletes));
         let rate = last.map_or(0.0, |l: u64| changes.saturating_sub(l) as f64 / at.elapsed().as_secs_f64());
         (last, at) = (Some(changes), Instant::now());
         let lag = pipe.lag_seconds.map_or_else(|| "-".to_string(), |l| format!("{l:.1} s"));
-        let what = pipe.exception_message.as_deref().unwrap_or("");
+        let what = pipe.exception.as_ref().map_or("", |f| f.message.as_str());
         let line = format!("{}: {rows} rows copied, {changes} changes, {rate:.0} changes/s, lag {lag} {what}", pipe.phase);
         let _ = if live { write!(err, "\r\x1b[K  {line}") } else { writeln!(err, "  {line}") };
         let _ = err.flush();

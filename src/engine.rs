@@ -1,6 +1,8 @@
 //! The one shared context of a running server: settings, catalog, pipes, queries, live sessions. Statements are carried out against it.
 
 mod bootstrap;
+#[cfg(feature = "lake")]
+mod lake;
 pub mod sessions;
 
 pub use sessions::{LiveSession, SessionGuard, SessionRegistry};
@@ -60,7 +62,9 @@ impl Engine {
         bootstrap::first_start(&catalog, &config, &data_dir).await?;
         let linker = Linker { config: config.clone(), data_dir: data_dir.clone().into() };
         let pipes = PipeSupervisor::new(catalog.clone(), config.clone(), data_dir.clone());
-        let query = QueryEngine::new(&config)?;
+        let query = QueryEngine::new(config.clone(), data_dir.clone())?;
+        #[cfg(feature = "lake")]
+        let query = query.with_lake(Arc::new(lake::OwnLake::open(config.clone(), &data_dir)?));
         let engine = Engine { config, data_dir, catalog, linker, pipes, query, sessions: SessionRegistry::default(), started_at: SystemTime::now() };
         engine.pipes.start();
         Ok(Arc::new(engine))

@@ -105,6 +105,14 @@ kinds! {
     NoTransaction "25P01" Manual;
     /// The block has failed.
     FailedTransaction "25P02" Manual;
+    /// A savepoint that is not there.
+    UndefinedSavepoint "3B001" Manual;
+    /// The session sat idle in a block for too long.
+    IdleInTransaction "25P03" Manual;
+    /// The session sat idle for too long.
+    IdleSession "57P05" Manual;
+    /// A setting that this session can't change.
+    CantChange "55P02" Manual;
     /// The block is read only.
     ReadOnly "25006" Manual;
     /// A catalog version moved meanwhile; a serialization failure.

@@ -11,8 +11,9 @@ use crate::data::rows;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Action, After, Block, Context, CopyFormat, Notice, Overlay, SessionCommand, SessionState, Write};
-use crate::query::{Planned, StatementContext};
-use crate::{views, views::ViewContext};
+use crate::query::{Planned, QueryEnv};
+use crate::rights;
+use crate::views::{self, ViewContext};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -87,10 +88,18 @@ impl Output {
     }
 }
 
-/// The context of a statement's queries: the session's facts, the catalog as it sees it, the system views.
-fn query_context(engine: &Arc<Engine>, session: &SessionState, snapshot: Arc<Snapshot>) -> Arc<StatementContext> {
-    let extra = views::tables(ViewContext::new(engine.clone(), snapshot.clone(), session));
-    engine.query.context(session, engine, snapshot, extra)
+/// What a statement's queries are run for: the session's facts, the catalog as it sees it, the system views.
+fn query_env<'a>(engine: &Arc<Engine>, session: &'a SessionState, snapshot: &Arc<Snapshot>) -> QueryEnv<'a> {
+    let views = ViewContext { engine: engine.clone(), snapshot: snapshot.clone(), user: session.user.clone(), settings: Arc::new(session.settings.clone()) };
+    QueryEnv {
+        database: &session.database,
+        user: &session.user,
+        admin: session.admin,
+        pid: session.pid,
+        snapshot: snapshot.clone(),
+        settings: &session.settings,
+        extra_tables: views::tables(&views),
+    }
 }
 
 fn plan_action(session: &SessionState, snapshot: &Arc<Snapshot>, statement: &Statement) -> Result<Action> {
@@ -115,7 +124,7 @@ pub async fn prepare(engine: &Arc<Engine>, session: &SessionState, parsed: &Pars
     }
     match plan_action(session, &snapshot, &parsed.statement)? {
         Action::Query { statement, .. } => {
-            let planned = resolve(engine, session, snapshot, &statement, declared).await?;
+            let planned = engine.query.plan(&query_env(engine, session, &snapshot), &statement, declared).await?;
             (prepared.parameters, prepared.parameter_types) = planned.parameters.iter().cloned().unzip();
             prepared.columns = Some(planned.schema.clone());
             prepared.resolved = Some(planned).map(|p| (Arc::new(p), engine.catalog.snapshot().version()));
@@ -125,11 +134,6 @@ pub async fn prepare(engine: &Arc<Engine>, session: &SessionState, parsed: &Pars
         _ => {}
     }
     Ok(prepared)
-}
-
-async fn resolve(engine: &Arc<Engine>, session: &SessionState, snapshot: Arc<Snapshot>, statement: &sql_ast::Statement, declared: &[Option<u32>]) -> Result<Planned> {
-    let cx = query_context(engine, session, snapshot);
-    engine.query.plan(&cx, statement, declared).await
 }
 
 /// Runs a statement. `params` are of the prepared parameter types.
@@ -197,7 +201,7 @@ async fn carry_out(engine: &Arc<Engine>, session: &mut SessionState, snapshot: &
 }
 
 async fn query(engine: &Arc<Engine>, session: &SessionState, snapshot: &Arc<Snapshot>, statement: &sql_ast::Statement, tag: &str, prepared: &Prepared, params: &[ScalarValue]) -> Result<Output> {
-    let cx = query_context(engine, session, snapshot.clone());
+    let cx = query_env(engine, session, snapshot);
     let planned = match &prepared.resolved {
         Some((planned, version)) if *version == engine.catalog.snapshot().version() && !session.in_block() => planned.clone(),
         _ => {
@@ -210,15 +214,33 @@ async fn query(engine: &Arc<Engine>, session: &SessionState, snapshot: &Arc<Snap
     {
         return Err(Error::new(Kind::NotSupported, "cached plan must not change result type").with_hint("Prepare the statement again."));
     }
+    may_read(snapshot, session, &planned)?;
     let stream = engine.query.execute(&cx, &planned, params.to_vec()).await?;
     Ok(Output { notices: vec![], body: Body::Rows { schema: planned.schema.clone(), stream, tag: tag.to_string() } })
 }
 
 async fn copy_out(engine: &Arc<Engine>, session: &SessionState, snapshot: &Arc<Snapshot>, query: &sql_ast::Statement, format: CopyFormat) -> Result<Output> {
-    let cx = query_context(engine, session, snapshot.clone());
+    let cx = query_env(engine, session, snapshot);
     let planned = engine.query.plan(&cx, query, &[]).await?;
+    may_read(snapshot, session, &planned)?;
     let stream = engine.query.execute(&cx, &planned, vec![]).await?;
     Ok(Output { notices: vec![], body: Body::Copy { schema: planned.schema.clone(), stream, format } })
+}
+
+/// The right to read rows of sources, at execution; system views check for themselves.
+fn may_read(snapshot: &Snapshot, session: &SessionState, planned: &Planned) -> Result<()> {
+    for name in &planned.reads.sources {
+        let Some((uuid, _)) = snapshot.named::<standpipe_catalog::Sources>(name) else { continue };
+        if !rights::may_select(snapshot, &session.user, uuid) {
+            let e = Error::new(Kind::NoRight, format!("permission denied for source {name}"));
+            return Err(e.with_hint(format!("An admin can run: GRANT SELECT ON SOURCE {name} TO \"{}\".", session.user)));
+        }
+    }
+    if !planned.reads.lake.is_empty() && rights::level(snapshot, &session.user) < rights::Right::Read {
+        let e = Error::new(Kind::NoRight, "permission denied for the lake");
+        return Err(e.with_hint(format!("An admin can run: GRANT standpipe_read TO \"{}\".", session.user)));
+    }
+    Ok(())
 }
 
 /// Applies changes: over the open block, or at once. Gives the remarks.

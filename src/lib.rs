@@ -21,7 +21,16 @@ pub mod synced;
 pub mod pipe;
 // layer 6: queries over everything
 pub mod query;
+// layer 7: what a running server is made of
+pub mod engine;
+// layer 8: what users see
+pub mod views;
 // layer 9: what a statement means
 pub mod plan;
+// layer 10: carrying it out
+pub mod execute;
 // layer 11: clients
 pub mod session;
+// layer 12: the program
+pub mod demo;
+pub mod server;

@@ -35,7 +35,6 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use standpipe_catalog::{Desired, Pipe, Pipes, Snapshot, Timestamp, Versioned};
-use std::any::Any;
 use std::sync::Arc;
 
 /// Rows as text values; see [`rows::batch`].
@@ -137,9 +136,6 @@ impl std::fmt::Debug for ViewTable {
 
 #[async_trait]
 impl TableProvider for ViewTable {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
     fn schema(&self) -> SchemaRef {
         self.view.arrow_schema()
     }

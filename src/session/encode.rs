@@ -6,14 +6,15 @@
 
 mod datetime;
 mod float;
-mod from_text;
+pub(super) mod from_text;
 mod nested;
 mod numeric;
-mod pg_type;
+pub(super) mod pg_type;
 mod writer;
 mod zone;
 
-pub use from_text::{parse_interval, parse_timetz};
+pub use datetime::{EPOCH_DAYS, EPOCH_MICROS, Interval};
+pub use numeric::text_of_binary as numeric_of_binary;
 pub use pg_type::{PgType, by_name, by_oid};
 pub use writer::Write;
 pub use zone::Zone;

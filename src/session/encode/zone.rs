@@ -76,6 +76,17 @@ impl Zone {
         }
     }
 
+    /// As SHOW gives it: the database's spelling of a name, anything else as it was written.
+    pub fn shown(&self, written: &str) -> String {
+        match &self.0 {
+            Rule::Named(tz, _) => tz.name().into(),
+            Rule::Fixed(0) if ["utc", "gmt", "default", "local"].iter().any(|u| written.trim().eq_ignore_ascii_case(u)) => {
+                if written.trim().eq_ignore_ascii_case("gmt") { "GMT".into() } else { "UTC".into() }
+            }
+            Rule::Fixed(_) => written.trim().into(),
+        }
+    }
+
     /// As a name that Arrow's kernels take: the IANA name or `+05:30`.
     pub fn arrow_name(&self) -> String {
         match &self.0 {

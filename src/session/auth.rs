@@ -1,0 +1,165 @@
+//! Who may log in: SCRAM-SHA-256 against stored verifiers, the operating system's word on the Unix socket, and patience with guessers.
+
+use super::message::Body;
+use super::wire::{Closed, Wire};
+use crate::config::Config;
+use crate::engine::RoleLogin;
+use crate::error::{Error, Kind, Result};
+use parking_lot::Mutex;
+use pgwire::api::auth::sasl::scram::{ScramSecret, ScramServerAuth};
+use pgwire::messages::PgWireBackendMessage as Backend;
+use pgwire::messages::startup::Authentication;
+use rand::RngCore;
+use ring::hmac;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+const PLAIN: &str = "SCRAM-SHA-256";
+const PLUS: &str = "SCRAM-SHA-256-PLUS";
+/// Largest message of the exchange, as PostgreSQL has it.
+const MESSAGE_LIMIT: usize = 65_535;
+/// Bytes of a salt, as PostgreSQL draws them.
+const SALT: usize = 16;
+
+/// What logins need of the server, for all connections together.
+pub struct Logins {
+    /// Unknown names get a salt made of this, the same each time, so that a name's existence does not show.
+    mock: hmac::Key,
+    mock_iterations: usize,
+    delay: Duration,
+    longest: Duration,
+    failures: Mutex<HashMap<Option<IpAddr>, (u32, Instant)>>,
+}
+
+impl Logins {
+    /// Reads the settings.
+    pub fn new(config: &Config) -> Logins {
+        let mut key = [0u8; 32];
+        rand::rng().fill_bytes(&mut key);
+        Logins {
+            mock: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            mock_iterations: config.count("scram.iterations"),
+            delay: config.duration("auth.failure-delay"),
+            longest: config.duration("auth.failure-delay-max"),
+            failures: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Notes a failed login and says how long its answer is kept back: twice as long for each one more from there.
+    fn failed(&self, from: Option<IpAddr>) -> Duration {
+        let now = Instant::now();
+        let mut failures = self.failures.lock();
+        // an address is forgotten once it has kept quiet for long
+        failures.retain(|_, (count, last)| now.duration_since(*last) < self.longest * (*count).min(10));
+        let (count, last) = failures.entry(from).or_insert((0, now));
+        (*count, *last) = (count.saturating_add(1), now);
+        self.delay.saturating_mul(1u32.checked_shl(*count - 1).unwrap_or(u32::MAX)).min(self.longest)
+    }
+
+    fn succeeded(&self, from: Option<IpAddr>) {
+        self.failures.lock().remove(&from);
+    }
+
+    /// Carries out SCRAM for a role, or for a name that is none. Errors: 28P01 after a delay, whatever the reason.
+    pub async fn scram(&self, wire: &mut Wire, name: &str, role: Option<&RoleLogin>, from: Option<IpAddr>, bound: Option<&ScramServerAuth>) -> Result<(), Closed> {
+        let (known, secret) = match role.and_then(|r| r.verifier.as_ref()) {
+            Some(v) => {
+                let (salt, stored_key, server_key) = (v.salt.clone(), v.stored_key.clone(), v.server_key.clone());
+                (true, ScramSecret::Verifier { salt, iterations: v.iterations as usize, stored_key, server_key })
+            }
+            None => (false, self.mock_secret(name)),
+        };
+        match exchange(wire, secret, bound).await {
+            Ok(last) if known => {
+                self.succeeded(from);
+                put(wire, Authentication::SASLFinal(last.into()))
+            }
+            Err(Answer::Closed(closed)) => Err(closed),
+            Err(Answer::Protocol(e)) => Err(Closed::Fatal(e)),
+            Ok(_) | Err(Answer::Refused) => {
+                let delay = self.failed(from);
+                tracing::warn!(user = name, from = ?from, "password authentication failed");
+                tokio::time::sleep(delay).await;
+                Err(Closed::Fatal(Error::new(Kind::BadPassword, format!("password authentication failed for user \"{name}\""))))
+            }
+        }
+    }
+
+    fn mock_secret(&self, name: &str) -> ScramSecret {
+        let salt = hmac::sign(&self.mock, name.as_bytes()).as_ref()[..SALT].to_vec();
+        let key = hmac::sign(&self.mock, &salt).as_ref().to_vec();
+        ScramSecret::Verifier { salt, iterations: self.mock_iterations, stored_key: key.clone(), server_key: key }
+    }
+}
+
+enum Answer {
+    Refused,
+    Protocol(Error),
+    Closed(Closed),
+}
+
+impl From<Closed> for Answer {
+    fn from(c: Closed) -> Self {
+        Answer::Closed(c)
+    }
+}
+
+/// The exchange up to the server's last message, which is not sent yet.
+async fn exchange(wire: &mut Wire, secret: ScramSecret, bound: Option<&ScramServerAuth>) -> Result<String, Answer> {
+    let mechanisms = bound.iter().map(|_| PLUS.to_string()).chain([PLAIN.to_string()]).collect();
+    put(wire, Authentication::SASL(mechanisms))?;
+    wire.flush().await?;
+    let mut first = Body(wire.password(MESSAGE_LIMIT).await?);
+    let parsed = first.name().and_then(|mechanism| Ok((mechanism, first.value()?)));
+    let (mechanism, data) = parsed.map_err(Answer::Protocol)?;
+    let plain = ScramServerAuth::new();
+    let server = match (mechanism.as_str(), bound) {
+        (PLUS, Some(bound)) | (PLAIN, Some(bound)) => bound,
+        (PLAIN, None) => &plain,
+        _ => return Err(Answer::Protocol(Error::new(Kind::Protocol, "client selected an invalid SASL authentication mechanism"))),
+    };
+    let data = data.unwrap_or_default();
+    // the mechanism and the message must say the same about binding (RFC 5802 section 6)
+    if data.starts_with(b"p=") != (mechanism == PLUS) {
+        return Err(Answer::Protocol(Error::new(Kind::Protocol, "malformed SCRAM message").with_detail("The mechanism and the channel binding flag differ.")));
+    }
+    let malformed = |_| Answer::Protocol(Error::new(Kind::Protocol, "malformed SCRAM message"));
+    let (reply, waiting) = server.on_client_first_message_with_secret(&data, secret).map_err(malformed)?;
+    put(wire, Authentication::SASLContinue(reply.into()))?;
+    wire.flush().await?;
+    let last = wire.password(MESSAGE_LIMIT).await?;
+    waiting.on_client_final_message(&last).map_err(|_| Answer::Refused)
+}
+
+fn put(wire: &mut Wire, message: Authentication) -> Result<(), Closed> {
+    wire.put(Backend::Authentication(message)).map_err(Closed::Fatal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_to_guessers_come_later_each_time_up_to_a_bound() {
+        let logins = Logins::new(&Config::default());
+        let (here, there) = (Some(IpAddr::from([127, 0, 0, 1])), Some(IpAddr::from([127, 0, 0, 2])));
+        let delays: Vec<u128> = (0..7).map(|_| logins.failed(here).as_millis()).collect();
+        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        assert_eq!(logins.failed(there).as_millis(), 500);
+        logins.succeeded(here);
+        assert_eq!(logins.failed(here).as_millis(), 500);
+    }
+
+    #[test]
+    fn an_unknown_name_has_the_same_salt_each_time() {
+        let logins = Logins::new(&Config::default());
+        let salt = |name: &str| match logins.mock_secret(name) {
+            ScramSecret::Verifier { salt, iterations, .. } => (salt, iterations),
+            ScramSecret::SaltedPassword { .. } => panic!("a verifier"),
+        };
+        assert_eq!(salt("a"), salt("a"));
+        assert_ne!(salt("a"), salt("b"));
+        assert_eq!((salt("a").0.len(), salt("a").1), (16, 4096));
+    }
+}

@@ -1,0 +1,89 @@
+//! A result on its way to the client: pulled batch by batch, encoded, sent by bytes; it stops at a row limit and goes on later.
+
+use super::encode::{Encoder, Style};
+use super::wire::{Fail, Watch, Wire};
+use crate::error::{Error, Kind, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::StreamExt;
+
+/// A result that is being sent.
+pub struct Rows {
+    /// How rows are written.
+    pub encoder: Encoder,
+    /// Command tag; of `SELECT` the count is appended.
+    pub tag: String,
+    stream: Option<SendableRecordBatchStream>,
+    current: Option<(RecordBatch, usize)>,
+    sent: u64,
+    limit: u64,
+}
+
+impl Rows {
+    /// A result that has not begun. `codes` are Bind's result formats, `limit` is `max_result_rows` (0: none).
+    pub fn new(schema: SchemaRef, stream: SendableRecordBatchStream, tag: String, codes: &[i16], style: Style, limit: u64) -> Result<Rows> {
+        Ok(Rows { encoder: Encoder::new(schema, codes, style)?, tag, stream: Some(stream), current: None, sent: 0, limit })
+    }
+
+    /// Sends rows until the result ends (then true) or `most` are sent; 0 is no limit. Gives the number of rows sent now.
+    pub async fn pump(&mut self, wire: &mut Wire, watch: &Watch, most: u64) -> Result<(u64, bool), Fail> {
+        let mut now = 0;
+        loop {
+            let Some((batch, mut row)) = self.next(wire, watch).await? else { return Ok((now, true)) };
+            let rows = batch.num_rows() as u64 - row as u64;
+            self.check_limit(rows, most.saturating_sub(now))?;
+            let end = if most > 0 { (row as u64 + rows.min(most - now)) as usize } else { batch.num_rows() };
+            let writers = self.encoder.writers(&batch)?;
+            while row < end {
+                let next = self.encoder.data_rows(&batch, &writers, row, end, wire.bounds.send, &mut wire.out)?;
+                now += (next - row) as u64;
+                self.sent += (next - row) as u64;
+                row = next;
+                if wire.out.len() >= wire.bounds.send {
+                    wire.flush().await?;
+                    watch.check()?;
+                }
+            }
+            if row < batch.num_rows() {
+                self.current = Some((batch, row));
+            }
+            if most > 0 && now >= most {
+                return Ok((now, false));
+            }
+        }
+    }
+
+    /// The batch to go on with and the first row of it that is not sent; none at the end. The stream is let go of there.
+    async fn next(&mut self, wire: &mut Wire, watch: &Watch) -> Result<Option<(RecordBatch, usize)>, Fail> {
+        if let Some(current) = self.current.take() {
+            return Ok(Some(current));
+        }
+        while let Some(stream) = &mut self.stream {
+            match wire.watch(watch, pull(stream)).await? {
+                Some(batch) if batch.num_rows() > 0 => return Ok(Some((batch, 0))),
+                Some(_) => {}
+                None => self.stream = None,
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_limit(&self, rows: u64, most: u64) -> Result<()> {
+        let wanted = if most > 0 { rows.min(most) } else { rows };
+        if self.limit > 0 && self.sent + wanted > self.limit {
+            let e = Error::new(Kind::LimitExceeded, format!("the result has more than {} rows", self.limit));
+            return Err(e.with_hint("Use LIMIT, or SET max_result_rows."));
+        }
+        Ok(())
+    }
+}
+
+/// The next batch of a stream, with errors as the engine's own.
+pub async fn pull(stream: &mut SendableRecordBatchStream) -> Result<Option<RecordBatch>> {
+    match stream.next().await {
+        None => Ok(None),
+        Some(Ok(batch)) => Ok(Some(batch)),
+        Some(Err(e)) => Err(crate::query::error::map(e)),
+    }
+}
