@@ -1,5 +1,6 @@
 //! The one binary of integration tests.
 
+mod postgres_source;
 mod scripts;
 mod support;
 mod tidy;

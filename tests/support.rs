@@ -1,3 +1,4 @@
 //! What tests share: servers of their own, started on free ports and ended with the test.
 
+pub mod postgres;
 pub mod server;
