@@ -1,7 +1,7 @@
 //! Instants. A slot's exported snapshot is imported by all readers before the first change is asked for, so what the readers see and what the
 //! stream gives meet without gap or overlap.
 
-use super::client::{Access, Session, Target, failed, sqlstate};
+use super::client::{Access, Session, Target, failed, server_code};
 use super::extractor::PgExtractor;
 use super::identity::identity;
 use super::position::Lsn;
@@ -136,7 +136,7 @@ async fn create_slot(session: &Session, walsender: &mut Walsender, config: &Conf
         Ok(slot) => return Ok(slot),
         Err(e) => e,
     };
-    if sqlstate(&e) != Some("55P03") {
+    if server_code(&e) != Some("55P03") {
         return Err(e);
     }
     let sql = "SELECT pid, backend_xid::text, xact_start::timestamptz(0)::text FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start LIMIT 1";

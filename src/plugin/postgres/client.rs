@@ -150,7 +150,8 @@ impl Target {
                 };
                 match attempt {
                     Ok(done) => return Ok(done),
-                    Err(e) if matches!(e.kind(), Kind::Refused | Kind::Protocol) => first = Some(first.unwrap_or(e)),
+                    // not after a wrong password, which would be told to whoever listens
+                    Err(e) if matches!(e.kind(), Kind::Refused | Kind::Protocol) && matches!(server_code(&e), None | Some("28000")) => first = Some(first.unwrap_or(e)),
                     Err(e) => return Err(first.unwrap_or(e)),
                 }
             }
@@ -333,7 +334,7 @@ impl fmt::Display for ServerError {
 impl std::error::Error for ServerError {}
 
 /// The SQLSTATE with which a PostgreSQL server refused, if that is what the error is about.
-pub fn sqlstate(e: &Error) -> Option<&str> {
+pub fn server_code(e: &Error) -> Option<&str> {
     let source = std::error::Error::source(e)?;
     match source.downcast_ref::<ServerError>() {
         Some(e) => Some(&e.code),
@@ -456,7 +457,7 @@ mod tests {
         let e = ServerError::parse(b"SERROR\0C40P01\0Mdeadlock detected\0DProcess 1 waits.\0\0");
         let e = e.into_error("could not write");
         assert_eq!((e.kind(), e.message()), (Kind::Busy, "could not write"));
-        assert_eq!(sqlstate(&e), Some("40P01"));
+        assert_eq!(server_code(&e), Some("40P01"));
         assert_eq!(e.detail(), Some("The server says: deadlock detected (SQLSTATE 40P01). Process 1 waits."));
         assert_eq!((kind_of("53100"), kind_of("23505"), kind_of("42P01")), (Kind::DiskFull, Kind::Constraint, Kind::Refused));
     }

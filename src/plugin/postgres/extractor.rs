@@ -3,7 +3,7 @@
 
 mod verify;
 
-use super::client::{Access, Session, Target, connected, sqlstate};
+use super::client::{Access, Session, Target, connected, server_code};
 use super::pgoutput::{Decoder, Step, evolve};
 use super::position::Lsn;
 use super::publication::{self, Names, Operations, resync_hint};
@@ -100,7 +100,7 @@ impl PgExtractor {
     }
     /// What is lost needs a new copy, and says so.
     fn lost(&self, e: Error) -> Error {
-        let e = match sqlstate(&e) {
+        let e = match server_code(&e) {
             // the slot or publication is gone; the slot was invalidated; the log is gone
             Some("42704" | "55000" | "58P01") => e.as_kind(Kind::PositionLost),
             _ => e,
@@ -120,7 +120,7 @@ impl PgExtractor {
                 None => Walsender::connect(&self.target).await?,
             };
             match walsender.start(&self.names.slot, &self.names.publication, self.settings()).await {
-                Err(e) if sqlstate(&e) == Some("55006") && Instant::now() < until => sleep(HOLDER_PAUSE).await,
+                Err(e) if server_code(&e) == Some("55006") && Instant::now() < until => sleep(HOLDER_PAUSE).await,
                 other => return other.map_err(|e| self.lost(e)),
             }
         }

@@ -2,7 +2,7 @@
 
 pub mod stream;
 
-use super::client::{Access, Target, ident, literal, sqlstate};
+use super::client::{Access, Target, ident, literal, server_code};
 use super::position::Lsn;
 use super::wire::{TextRows, Wire};
 use crate::error::{Error, Kind, Result};
@@ -45,7 +45,7 @@ fn text(rows: &TextRows, column: usize) -> Result<String> {
 impl Walsender {
     /// Connects.
     pub async fn connect(target: &Target) -> Result<Walsender> {
-        let wire = Wire::connect(target, true, Access::Write).await.map_err(|e| match sqlstate(&e) {
+        let wire = Wire::connect(target, true, Access::Write).await.map_err(|e| match server_code(&e) {
             Some("53300") => e.with_hint("Raise max_wal_senders at the source, or end replication connections that are not used."),
             _ => e,
         })?;
@@ -65,7 +65,7 @@ impl Walsender {
         let snapshot = if self.wire.version() >= OPTION_LIST { "(SNAPSHOT 'export')" } else { "EXPORT_SNAPSHOT" };
         let sql = format!("CREATE_REPLICATION_SLOT {}{kind} LOGICAL pgoutput {snapshot}", ident(name)?);
         // no command may follow before the snapshot is imported, not even a reset of the timeout
-        let rows = self.wire.query(what, &sql).await.map_err(|e| match sqlstate(&e) {
+        let rows = self.wire.query(what, &sql).await.map_err(|e| match server_code(&e) {
             Some("53400") => e.as_kind(Kind::Busy).with_hint("Drop a replication slot that is not used, or raise max_replication_slots at the source."),
             Some("55P03") => e.with_hint("A transaction at the source runs for longer than source.lock-timeout: end it, or wait."),
             _ => e,
