@@ -28,12 +28,14 @@ pub mod schema;
 pub mod settings;
 pub mod shelf;
 pub mod source;
+pub mod state;
 pub mod stats;
 pub mod store;
 pub mod table;
 pub mod types;
 pub mod vectors;
 pub mod view;
+pub mod work;
 pub mod write;
 pub mod writer;
 

@@ -2,13 +2,14 @@
 //! each table's log.
 
 use super::convert;
-use super::flush::Existing;
 use super::keeper;
 use super::options::{Lake, OnDelete, Rules};
 use super::schema::{GENERATION, OWNER, TABLE_ID, TableMeta};
 use super::shelf::Shelf;
-use super::table::{Claim, LakeTable};
+use super::state::Claim;
+use super::table::LakeTable;
 use super::types;
+use super::work::Existing;
 use super::writer::LakeWriter;
 use crate::data::TableId;
 use crate::error::{Error, Kind, Result};

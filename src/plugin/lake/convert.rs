@@ -1,10 +1,10 @@
 //! From a pipe's tables and rows to the lake's: column by column, by name.
 
 use super::changes::{ChangeSet, Presence};
-use super::flush::{Changes, Setup};
 use super::options::{OnDelete, Policy, Rules};
 use super::schema::TableMeta;
 use super::types::{self, LakeType};
+use super::work::{Changes, Setup};
 use crate::data::collapse::Merged;
 use crate::data::{Column, Op, TableVersion};
 use crate::error::{Error, Kind, Result};

@@ -1,8 +1,8 @@
 //! What a source's change of structure does to a lake table, by the pipe's `on-ddl`.
 
 use super::convert::column_type;
-use super::flush::Alter;
 use super::options::{Policy, Rules};
+use super::work::Alter;
 use crate::data::{ColumnChange, SchemaChange, TableVersion};
 use crate::error::{Error, Kind, Result};
 

@@ -1,103 +1,15 @@
 //! One flush of a table: set-up, truncate, change of structure, changes of rows or swap, in one commit with the flush's `seq`.
 
-use super::changes::ChangeSet;
 use super::log::Plan;
 use super::schema::{GENERATION, OWNER, TABLE_ID, TableMeta};
-use super::table::{Claim, LakeTable, Outcome, State, now, seq_id};
-use super::types::LakeType;
-use super::view::View;
+use super::state::{Claim, Outcome, State, View, seq_id};
+use super::table::{LakeTable, now};
+use super::work::{Applied, Existing, Setup, Work};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::Counts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
-
-/// What to do with rows that are there before set-up and are not the pipe's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Existing {
-    /// Refuse.
-    #[default]
-    Error,
-    /// Keep them.
-    Append,
-    /// Remove them.
-    Truncate,
-}
-
-/// How a table is to be set up.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Name, type and PostgreSQL type of each column.
-    pub columns: Vec<(String, LakeType, String)>,
-    /// Names of the key's columns, in key order.
-    pub key: Vec<String>,
-    /// The table's number in the owner's catalog.
-    pub table_id: u32,
-    /// Which copy.
-    pub generation: i64,
-    /// Rows of others.
-    pub existing: Existing,
-    /// Make the table if it is not there.
-    pub create: bool,
-}
-
-/// One step of a flush. Truncates, changes of structure and rows may follow each other in any order.
-#[derive(Debug, Clone)]
-pub enum Work {
-    /// Create or take the table, empty. Alone in its flush.
-    Setup(Setup),
-    /// Remove all rows.
-    Truncate,
-    /// Change the structure.
-    Alter(Vec<Alter>),
-    /// Changes of rows.
-    Rows(Arc<dyn Changes>),
-    /// Exchange a copy in the making for the live rows. Alone in its flush.
-    Swap { generation: i64, table_id: u32 },
-    /// Let go of the table: its rows stay. Alone in its flush.
-    Leave,
-}
-
-/// Gives changes in the columns of a structure, which may be another one each time a commit is planned.
-pub trait Changes: Send + Sync + std::fmt::Debug {
-    /// The changes for a table of this structure, to be done one after the other, each with how many values lost something.
-    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, u64)>>;
-}
-
-/// One change of structure.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Alter {
-    Add { name: String, ty: LakeType, pg_type: String },
-    Drop(String),
-    Rename { from: String, to: String },
-    /// The key has other columns.
-    Key(Vec<String>),
-}
-
-impl Alter {
-    /// Applies it; one that is there already is done.
-    pub fn apply(&self, meta: &mut TableMeta) -> Result<()> {
-        let has = |name: &str| meta.columns.iter().find(|c| c.name == name);
-        match self {
-            Alter::Add { name, ty, .. } if has(name).is_some_and(|c| c.ty == *ty) => Ok(()),
-            Alter::Add { name, ty, pg_type } => meta.add_column(name, *ty, pg_type),
-            Alter::Drop(name) if has(name).is_none() => Ok(()),
-            Alter::Drop(name) => meta.drop_column(name),
-            Alter::Rename { from, to } if has(from).is_none() && has(to).is_some() => Ok(()),
-            Alter::Rename { from, to } => meta.rename_column(from, to),
-            Alter::Key(names) => meta.set_key(names),
-        }
-    }
-}
-
-/// What a flush did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Rows.
-    pub counts: Counts,
-    /// Bytes of new data files.
-    pub bytes: u64,
-}
+use uuid::Uuid;
 
 impl LakeTable {
     /// Does the work in one commit with `seq`. A shard that is at `seq` already did it before: nothing happens. `previous` is where the
@@ -111,6 +23,21 @@ impl LakeTable {
             }
             if let Some(applied) = self.attempt(&mut state, seq, previous, work).await? {
                 return Ok(applied);
+            }
+        }
+        Err(self.busy())
+    }
+
+    /// Lets go of the table of a dropped pipe. Nobody else commits for that pipe any more.
+    pub async fn leave(&self, pipe: Uuid) -> Result<()> {
+        let mut state = self.lock().await?;
+        for _ in 0..self.settings.commit_attempts.max(1) {
+            if state.meta.properties.get(OWNER) != Some(&pipe.hyphenated().to_string()) {
+                return Ok(());
+            }
+            let plan = plan_leave(&state);
+            if self.commit_unchecked(&mut state, plan).await? == Outcome::Done {
+                return Ok(());
             }
         }
         Err(self.busy())
@@ -232,7 +159,7 @@ impl LakeTable {
 }
 
 /// The commit that lets go of a table: its rows stay.
-pub(super) fn plan_leave(state: &State) -> Plan {
+fn plan_leave(state: &State) -> Plan {
     let mut meta = TableMeta::clone(&state.meta);
     for key in [OWNER, GENERATION, TABLE_ID] {
         meta.properties.remove(key);

@@ -1,20 +1,13 @@
 //! Keeps a pipe's lake tables small in the background: checkpoints, compaction, clean-up, one table at a time. It ends with the connector
 //! that started it, and a failure of it never is one of the pipe: it is logged and tried again.
 
-use super::shelf::Shelf;
+use super::shelf::{Care, Shelf};
 use super::table::LakeTable;
 use crate::error::{Kind, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-
-/// When a table was last looked after.
-#[derive(Debug, Default)]
-pub struct Care {
-    compacted: Option<Instant>,
-    cleaned: Option<Instant>,
-}
 
 /// Starts it; it ends when the handle is dropped.
 pub fn start(shelf: Arc<Shelf>) -> AbortOnDropHandle<()> {

@@ -1,10 +1,10 @@
 //! Where a lake is and how a pipe writes to it, from options and settings.
 
 use super::find::KeyCache;
-use super::flush::Existing;
 use super::location::Location;
 use super::settings::Settings;
 use super::types::OnLossy;
+use super::work::Existing;
 use crate::data::TableName;
 use crate::error::Result;
 use crate::plugin::option::{Opt, Options, normalise};

@@ -1,15 +1,25 @@
 //! The lake tables that one pipe has open, shared by its writers and by what keeps the tables small.
 
-use super::keeper::Care;
 use super::options::{Lake, Rules};
-use super::table::{Claim, LakeTable};
+use super::state::Claim;
+use super::table::LakeTable;
 use crate::data::TableName;
 use crate::error::{Error, Result};
 use crate::plugin::TargetTable;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use uuid::Uuid;
+
+/// When a table was last looked after.
+#[derive(Debug, Default)]
+pub struct Care {
+    /// For files to compact.
+    pub compacted: Option<Instant>,
+    /// For files to remove.
+    pub cleaned: Option<Instant>,
+}
 
 /// See the file's head.
 pub struct Shelf {

@@ -8,11 +8,10 @@ use super::find::{Finder, KeyCache};
 use super::location::TableLocation;
 use super::log::{self, Plan, Put};
 use super::read::OpenFile;
-use super::flush::plan_leave;
 use super::schema::{GENERATION, OWNER, TableMeta};
 use super::settings::Settings;
+use super::state::{Claim, Files, Marks, Outcome, State, epoch_id, seq_id, token_id};
 use super::vectors;
-use super::view::View;
 use crate::error::{Error, Kind, Result};
 use deltalake::kernel::Add;
 use deltalake::table::state::DeltaTableState;
@@ -22,88 +21,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
-
-/// A pipe's right to commit, taken by [`LakeTable::claim`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// Whose.
-    pub pipe: Uuid,
-    /// Under which epoch.
-    pub epoch: i64,
-    /// Drawn at random when the epoch was taken: two catalogs that count alike still can't take each other's commits for their own.
-    pub token: i64,
-}
-
-impl Claim {
-    /// A new claim, not yet in any table.
-    pub fn new(pipe: Uuid, epoch: i64) -> Self {
-        Claim { pipe, epoch, token: rand::random::<i64>() & i64::MAX }
-    }
-
-    /// The application transactions that put it into a table.
-    pub fn transactions(&self) -> Vec<(String, i64)> {
-        vec![(epoch_id(&self.pipe), self.epoch), (token_id(&self.pipe), self.token)]
-    }
-}
-
-/// Application id whose version is the shard's last seq.
-pub fn seq_id(pipe: &Uuid) -> String {
-    pipe.hyphenated().to_string()
-}
-
-fn epoch_id(pipe: &Uuid) -> String {
-    format!("{}/epoch", pipe.hyphenated())
-}
-
-fn token_id(pipe: &Uuid) -> String {
-    format!("{}/token", pipe.hyphenated())
-}
-
-/// What the log says of one pipe.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Its last flush.
-    pub seq: Option<i64>,
-    /// Its last epoch.
-    pub epoch: Option<i64>,
-    /// The token of that epoch.
-    pub token: Option<i64>,
-}
-
-/// Live files by path.
-pub type Files = BTreeMap<String, Arc<LiveFile>>;
-
-/// The table at a version, as far as this process knows.
-#[derive(Debug)]
-pub struct State {
-    /// The version; `None`: there is no table yet.
-    pub version: Option<u64>,
-    /// Structure and properties.
-    pub meta: Arc<TableMeta>,
-    /// Live files.
-    pub files: Files,
-    /// The pipe that claims it here, and what the log says of it.
-    pub claim: Option<Claim>,
-    /// Marks of that pipe.
-    pub marks: Marks,
-    /// Copies in the making, by generation.
-    pub stages: HashMap<i64, View>,
-    /// A snapshot may not be done: its files are its record, so nothing is compacted. Until the first flush of changes tells otherwise.
-    pub loading: bool,
-    /// Commits since the last checkpoint that this process made.
-    pub since_checkpoint: u64,
-    /// A commit's fate was not learned: read the log before the next one.
-    stale: bool,
-}
-
-/// How a commit ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the log and in the state.
-    Done,
-    /// The version had moved; the state is read again: plan again.
-    Moved,
-}
 
 /// See the file's head.
 pub struct LakeTable {
@@ -190,21 +107,6 @@ impl LakeTable {
         let state = self.lock().await?;
         let generation = state.meta.properties.get(GENERATION).and_then(|g| g.parse().ok());
         generation.ok_or_else(|| Error::internal("a lake table was not set up").with_detail(self.name().to_string()))
-    }
-
-    /// Lets go of the table of a dropped pipe. Nobody else commits for that pipe any more.
-    pub async fn leave(&self, pipe: Uuid) -> Result<()> {
-        let mut state = self.lock().await?;
-        for _ in 0..self.settings.commit_attempts.max(1) {
-            if state.meta.properties.get(OWNER) != Some(&pipe.hyphenated().to_string()) {
-                return Ok(());
-            }
-            let plan = plan_leave(&state);
-            if self.commit_unchecked(&mut state, plan).await? == Outcome::Done {
-                return Ok(());
-            }
-        }
-        Err(self.busy())
     }
 
     async fn marks_of(&self, snapshot: &DeltaTableState, pipe: &Uuid) -> Result<Marks> {

@@ -40,11 +40,11 @@ async fn a_zombie_is_fenced_even_with_the_same_epoch() {
     let zombie = lake.fresh("public", "t").await;
     zombie.flush(2, 1, &[rows(&[(1, "a", 1)], Op::Insert)]).await.expect("its own");
     let next = lake.table("public", "t");
-    next.claim(table::Claim::new(PIPE, 8)).await.expect("a higher epoch");
+    next.claim(state::Claim::new(PIPE, 8)).await.expect("a higher epoch");
     let e = zombie.flush(3, 2, &[rows(&[(2, "b", 2)], Op::Insert)]).await.expect_err("fenced");
     assert_eq!(e.kind(), crate::error::Kind::Fenced);
     let copy = lake.table("public", "t");
-    assert_eq!(copy.claim(table::Claim::new(PIPE, 8)).await.expect_err("drawn twice").kind(), crate::error::Kind::Fenced);
+    assert_eq!(copy.claim(state::Claim::new(PIPE, 8)).await.expect_err("drawn twice").kind(), crate::error::Kind::Fenced);
     next.flush(3, 2, &[rows(&[(2, "b", 2)], Op::Insert)]).await.expect("the successor goes on");
     assert_eq!(lake.read("public", "t").await.len(), 2);
 }
@@ -69,7 +69,7 @@ async fn several_steps_are_one_commit() {
     let t = lake.fresh("public", "t").await;
     t.flush(2, 1, &[rows(&[(1, "a", 1)], Op::Insert)]).await.expect("rows");
     let before = t.peek().await.version;
-    let work = [rows(&[(2, "b", 2)], Op::Insert), flush::Work::Truncate, rows(&[(3, "c", 3), (4, "d", 4)], Op::Insert), changes().upsert(4, "D", 44).work()];
+    let work = [rows(&[(2, "b", 2)], Op::Insert), work::Work::Truncate, rows(&[(3, "c", 3), (4, "d", 4)], Op::Insert), changes().upsert(4, "D", 44).work()];
     let applied = t.flush(3, 2, &work).await.expect("steps");
     assert_eq!(applied.counts.truncates, 1);
     assert_eq!(t.peek().await.version, before.map(|v| v + 1));
@@ -82,7 +82,7 @@ async fn set_up_refuses_what_is_not_its_own_and_empties_what_is() {
     let t = lake.fresh("public", "t").await;
     t.flush(2, 1, &[rows(&[(1, "a", 1)], Op::Insert)]).await.expect("rows");
     let other = lake.table("public", "t");
-    other.claim(table::Claim::new(uuid::Uuid::from_u128(77), 1)).await.expect("nothing of its own");
+    other.claim(state::Claim::new(uuid::Uuid::from_u128(77), 1)).await.expect("nothing of its own");
     let e = other.flush(1, 0, &[setup(1)]).await.expect_err("not empty");
     assert_eq!(e.kind(), crate::error::Kind::InUse);
     t.flush(3, 2, &[setup(2)]).await.expect("a new generation");
@@ -94,14 +94,14 @@ async fn a_copy_is_exchanged_in_one_commit() {
     let lake = Lake::new();
     let t = lake.fresh("public", "t").await;
     t.flush(2, 1, &[rows(&[(1, "old", 1), (2, "old", 2)], Op::Insert)]).await.expect("rows");
-    let flush::Work::Setup(how) = setup(5) else { panic!("a set-up") };
+    let work::Work::Setup(how) = setup(5) else { panic!("a set-up") };
     t.stage(5, &how).await.expect("stage");
     let mut chunk = t.stage_chunk(5).await.expect("chunk");
     chunk.write(&t, &batch(&[(1, "new", 100), (3, "new", 300)])).await.expect("rows");
     t.finish_stage(5, chunk).await.expect("staged");
     t.stage_work(5, &[changes().upsert(3, "newer", 301).upsert(4, "new", 400).work()]).await.expect("catch-up");
     assert_eq!(lake.read("public", "t").await, [(1, "old", 1), (2, "old", 2)].map(own), "nothing is visible yet");
-    t.flush(3, 2, &[flush::Work::Swap { generation: 5, table_id: 16384 }]).await.expect("swap");
+    t.flush(3, 2, &[work::Work::Swap { generation: 5, table_id: 16384 }]).await.expect("swap");
     assert_eq!(lake.read("public", "t").await, [(1, "new", 100), (3, "newer", 301), (4, "new", 400)].map(own));
     t.flush(4, 3, &[changes().upsert(1, "after", 101).work()]).await.expect("goes on");
     assert_eq!(lake.reopened("public", "t").await.alive().await, 3);

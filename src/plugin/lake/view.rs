@@ -5,24 +5,16 @@
 use super::changes::{ChangeSet, Effect};
 use super::fault::Step;
 use super::file::LiveFile;
-use super::flush::{Alter, Applied, Setup, Work};
 use super::log::Plan;
 use super::schema::TableMeta;
-use super::table::{Files, LakeTable, State, now};
+use super::state::{Files, State, View};
+use super::table::{LakeTable, now};
 use super::vectors;
+use super::work::{Alter, Applied, Setup, Work};
 use super::write::DataWriter;
 use crate::error::{Error, Kind, Result};
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// See the file's head.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// Structure and properties.
-    pub meta: Arc<TableMeta>,
-    /// Live files.
-    pub files: Files,
-}
 
 impl View {
     /// Changes the structure.
@@ -92,13 +84,6 @@ impl View {
 /// Names of a copy's files begin so; clean-up leaves those of a living copy alone.
 pub fn stage_prefix(generation: i64) -> String {
     format!("stage-{generation}-")
-}
-
-impl State {
-    /// The live table.
-    pub fn view(&self) -> View {
-        View { meta: self.meta.clone(), files: self.files.clone() }
-    }
 }
 
 impl LakeTable {

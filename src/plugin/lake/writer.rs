@@ -2,10 +2,10 @@
 
 use super::chunk::{ChunkId, ChunkWriter};
 use super::convert::{self, MergedRows};
-use super::flush::{Alter, Applied, Work};
 use super::options::Policy;
 use super::shelf::Shelf;
 use super::table::LakeTable;
+use super::work::{Alter, Applied, Work};
 use super::ddl;
 use crate::data::collapse::collapse;
 use crate::data::{Content, Part, Payload, Rows, TableId, TableVersion};

@@ -2,7 +2,7 @@
 
 use super::super::changes::{ChangeSet, Presence};
 use super::super::chunk::ChunkId;
-use super::super::flush::Work;
+use super::super::work::Work;
 use super::super::settings::Settings;
 use super::kit::*;
 use crate::data::Op;

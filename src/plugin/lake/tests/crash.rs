@@ -3,7 +3,7 @@
 use super::super::chunk::ChunkId;
 use super::super::compact::Compacted;
 use super::super::fault::{Hook, Step};
-use super::super::flush::Work;
+use super::super::work::Work;
 use super::super::settings::Settings;
 use super::kit::*;
 use crate::data::Op;

@@ -1,14 +1,15 @@
 //! A lake in a temporary directory and short ways to write and read its table `t (id, v, n)`.
 
 use super::super::changes::{ChangeSet, Presence};
-use super::super::flush::{Changes, Existing, Setup, Work};
+use super::super::work::{Changes, Existing, Setup, Work};
 use super::super::find::KeyCache;
 use super::super::location::Location;
 use super::super::schema::TableMeta;
 use super::super::settings::Settings;
-use super::super::table::{Claim, LakeTable};
+use super::super::state::Claim;
+use super::super::table::LakeTable;
 use super::super::types::LakeType;
-use super::super::{query, table};
+use super::super::query;
 use crate::data::Op;
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, new_empty_array};
@@ -194,6 +195,6 @@ impl Builder {
 }
 
 /// A claim of the pipe under an epoch.
-pub fn claim(epoch: i64) -> table::Claim {
+pub fn claim(epoch: i64) -> Claim {
     Claim::new(PIPE, epoch)
 }

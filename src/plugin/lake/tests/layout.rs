@@ -1,12 +1,18 @@
 //! Structure, names, earlier versions, clean-up.
 
-use super::super::flush::{Alter, Work};
+use super::super::changes::{ChangeSet, Presence};
+use super::super::location::Location;
 use super::super::query::{self, At};
 use super::super::settings::Settings;
+use super::super::table::LakeTable;
 use super::super::types::LakeType;
+use super::super::work::{Alter, Setup, Work};
 use super::kit::*;
 use crate::data::Op;
 use crate::error::Kind;
+use arrow::array::{Date32Array, Decimal128Array, RecordBatch, TimestampMicrosecondArray, new_empty_array};
+use arrow::datatypes::DataType;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,4 +69,67 @@ async fn earlier_versions_are_read_while_they_are_kept() {
     assert_eq!(marks.seq, Some(7));
     t.flush(8, 7, &[changes().upsert(1, "z", 8).work()]).await.expect("goes on");
     assert_eq!(lake.read("public", "t").await[0], own((1, "z", 8)));
+}
+
+/// Dates, times and decimals are found by filters that readers evaluate on the log's statistics.
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_never_hide_a_row() {
+    let lake = Lake::new();
+    let t = lake.table("public", "typed");
+    t.claim(claim(7)).await.expect("claim");
+    let types = [LakeType::Long, LakeType::String, LakeType::Integer, LakeType::Date, LakeType::Timestamp, LakeType::TimestampNtz, LakeType::Decimal(12, 2)];
+    let columns = types.iter().zip(["id", "v", "n", "d", "at", "local", "price"]).map(|(ty, name)| (name.to_string(), *ty, "text".to_string())).collect();
+    let Work::Setup(how) = setup(1) else { panic!("a set-up") };
+    t.flush(1, 0, &[Work::Setup(Setup { columns, ..how })]).await.expect("set-up");
+    let micros = 1_700_000_000_123_456i64;
+    let long = "z".repeat(500);
+    for (seq, id) in [(2, 1i64), (3, 2)] {
+        let given = batch(&[(id, long.as_str(), 0)]);
+        let mut columns = given.columns().to_vec();
+        columns.push(Arc::new(Date32Array::from(vec![19_000 + id as i32])));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(vec![micros + id]).with_timezone("UTC")));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(vec![micros + id])));
+        columns.push(Arc::new(Decimal128Array::from(vec![-5 * i128::from(id)]).with_precision_and_scale(12, 2).expect("decimal")));
+        let rows = RecordBatch::try_new(t.lock().await.expect("open").meta.schema(), columns).expect("a batch");
+        let set = ChangeSet {
+            ops: vec![Op::Insert],
+            rows,
+            key: vec![0],
+            base_keys: None,
+            present: vec![Presence::All; 7],
+            deletes: vec![new_empty_array(&DataType::Int64)],
+            only_there: false,
+        };
+        t.flush(seq, seq - 1, &[Work::Rows(Arc::new(Given(set)))]).await.expect("rows");
+    }
+    let filters = [
+        "d = date '2022-01-10'".to_string(),
+        "at = timestamptz '2023-11-14 22:13:20.123458+00'".into(),
+        "local = timestamp '2023-11-14 22:13:20.123458'".into(),
+        "price = -0.10".into(),
+        "price < -0.05".into(),
+        format!("v = '{long}' and id = 2"),
+        "v > 'zzzz' and id >= 2".into(),
+    ];
+    for filter in filters {
+        let got = lake.sql("public", "typed", At::Now, &format!("select id, 'x', n from t where {filter}")).await;
+        assert_eq!(got, [(2, "x", 0)].map(own), "{filter}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_files_works_alike() {
+    let lake = Lake::new();
+    let place = Location::open("memory:///some/lake", &Default::default(), true).expect("a location");
+    let t = LakeTable::new(place.table("a b", "t").expect("a place"), lake.settings.clone(), lake.cache.clone());
+    t.claim(claim(1)).await.expect("claim");
+    t.flush(1, 0, &[setup(1)]).await.expect("set-up");
+    t.flush(2, 1, &[rows(&[(1, "a", 1), (2, "b", 2)], Op::Insert)]).await.expect("rows");
+    t.flush(3, 2, &[changes().partial(1, 11).delete(2).work()]).await.expect("changes");
+    let opened = query::open(&place, "a b", "t", At::Now).await.expect("opens");
+    let ctx = datafusion::prelude::SessionContext::new();
+    ctx.register_table("t", opened.provider).expect("registers");
+    let got = ctx.sql("select n from t").await.expect("plans").collect().await.expect("runs");
+    assert_eq!(got.iter().map(|b| b.num_rows()).sum::<usize>(), 1);
+    assert_eq!(place.tables("a b").await.expect("tables"), ["t"]);
 }
