@@ -102,7 +102,7 @@ def load_tpch(pg, scale, root, tables):
         if table not in tables:
             continue
         generator = os.path.join(os.path.dirname(sys.executable), "tpchgen-cli")
-        subprocess.run([generator, "-s", str(scale), "-f", "csv", "-T", table, "-o", out], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([generator, "csv", "-s", str(scale), "-T", table, "-o", out], check=True, stdout=subprocess.DEVNULL)
         csv = os.path.join(out, table + ".csv")
         pg.sql("tpch", ddl)
         subprocess.run(["psql", "-qX", "-c", f"\\copy {table} from '{csv}' csv header", pg.url("tpch")], check=True)
