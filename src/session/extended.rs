@@ -85,7 +85,13 @@ impl Session {
                 }
             }
             Target::Portal(name) => {
-                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+                let Some(portal) = self.portals.get(name) else {
+                    // PostgreSQL's cursors are portals; psycopg describes the one that it declared
+                    let schema = self.cursors.schema(name).map_err(|_| no_portal(name))?;
+                    let encoder = Encoder::new(schema, &[], Style::of(&self.state.settings))?;
+                    reply::described(&mut self.wire, &encoder)?;
+                    return Ok(());
+                };
                 match self.columns_of(&portal.statement)? {
                     Some(schema) => {
                         let encoder = Encoder::new(schema, &portal.formats, Style::of(&self.state.settings))?;
