@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 /// Files that are tables of data.
-const TABLES: &[&str] = &["src/config.rs"];
+const TABLES: &[&str] = &["src/config.rs", "grammar/src/production/table.rs"];
+/// Files that are too long today, and how long they may be. An entry only ever shrinks and goes; none is added.
+const LONG_FILES: &[(&str, usize)] = &[("src/pipe/session.rs", 520), ("src/pipe/supervisor.rs", 540)];
+/// Functions that are too long today, and how long they may be: `file: fn name`. The same rule.
+const LONG_FUNCTIONS: &[(&str, usize)] = &[("src/session/encode/writer.rs: text", 82), ("src/session/startup.rs: negotiate", 74)];
 
 /// The layers of architecture.md section 2: a module uses those of lower layers, and its own.
 const LAYERS: &[(usize, &[&str])] = &[
-    (1, &["config", "error", "metrics", "rights", "scram"]),
+    (0, &["error"]),
+    (1, &["config", "metrics", "rights", "scram"]),
     (2, &["data"]),
     (3, &["plugin"]),
     (4, &["link", "synced", "chunk", "diff"]),
@@ -23,7 +28,9 @@ const LAYERS: &[(usize, &[&str])] = &[
     (9, &["plan"]),
     (10, &["execute"]),
     (11, &["session", "web"]),
-    (12, &["server", "demo", "main", "lib"]),
+    (12, &["demo"]),
+    (13, &["server"]),
+    (14, &["main", "lib"]),
 ];
 
 /// What a module must never name, whatever its layer.
@@ -72,16 +79,15 @@ fn module_of(path: &str) -> String {
     rest.split('/').next().expect("a first part").trim_end_matches(".rs").to_string()
 }
 
-/// Top-level modules that a file names with `crate::`.
-fn used(text: &str) -> BTreeSet<String> {
+/// What a file names next after a path: one name, or those of a list in braces.
+fn named_after(text: &str, path: &str) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
+    for (at, _) in text.match_indices(path) {
+        let rest = &text[at + path.len()..];
         let list = rest.strip_prefix('{').map(|r| r.split('}').next().unwrap_or(""));
         let names: Vec<&str> = list.map_or_else(|| vec![rest], |l| l.split(',').collect());
         for name in names {
-            let word: String = name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            out.insert(word);
+            out.insert(name.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect());
         }
     }
     out
@@ -94,7 +100,7 @@ fn layers_hold() {
     for (path, text) in sources("src") {
         let (module, text) = (module_of(&path), code(&text));
         let own = layer(&module).unwrap_or_else(|| panic!("{path} is in no layer"));
-        for other in used(&text) {
+        for other in named_after(&text, "crate::") {
             if let Some(theirs) = layer(&other)
                 && other != module
                 && theirs >= own
@@ -118,12 +124,41 @@ fn plugin_folders_do_not_know_each_other() {
         if shared.contains(&own.as_str()) {
             continue;
         }
-        for (at, _) in code(&text).match_indices("crate::plugin::") {
-            let rest: String = code(&text)[at + "crate::plugin::".len()..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            let is_folder = root().join("src/plugin").join(&rest).is_dir() && !shared.contains(&rest.as_str());
-            if is_folder && rest != own {
-                faults.push(format!("{path} uses plugin {rest}"));
+        for other in named_after(&code(&text), "crate::plugin::") {
+            let is_folder = !other.is_empty() && root().join("src/plugin").join(&other).is_dir() && !shared.contains(&other.as_str());
+            if is_folder && other != own {
+                faults.push(format!("{path} uses plugin {other}"));
             }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The limit that holds for something, with its exception if it has one.
+fn allowed(exceptions: &[(&str, usize)], what: &str, limit: usize) -> usize {
+    exceptions.iter().find(|(name, _)| *name == what).map_or(limit, |(_, lines)| *lines)
+}
+
+fn function_name(head: &str) -> String {
+    let rest = head.split_once("fn ").map_or("", |(_, r)| r);
+    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+/// An exception that is no longer needed goes.
+#[test]
+fn exceptions_are_needed() {
+    let mut faults = Vec::new();
+    for (path, _) in LONG_FILES {
+        let lines = fs::read_to_string(root().join(path)).map_or(0, |text| code(&text).lines().count());
+        if lines <= FILE_LINES {
+            faults.push(format!("{path} has {lines} lines and needs no exception"));
+        }
+    }
+    for (name, _) in LONG_FUNCTIONS {
+        let (path, function) = name.split_once(": ").expect("file: function");
+        let text = fs::read_to_string(root().join(path)).unwrap_or_default();
+        if !text.contains(&format!("fn {function}(")) {
+            faults.push(format!("{name} is not there"));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -138,7 +173,7 @@ fn every_file_says_why_it_exists_and_is_short() {
                 faults.push(format!("{path} has no head"));
             }
             let lines = code(&text).lines().count();
-            if lines > FILE_LINES && !TABLES.contains(&path.as_str()) && folder != "tests" {
+            if lines > allowed(LONG_FILES, &path, FILE_LINES) && !TABLES.contains(&path.as_str()) && folder != "tests" {
                 faults.push(format!("{path} has {lines} lines"));
             }
         }
@@ -162,7 +197,7 @@ fn functions_are_short() {
                 let indent = line.len() - trimmed.len();
                 let closes = |l: &&str| l.len() > indent && l[..indent].trim().is_empty() && l[indent..].starts_with('}');
                 if let Some(length) = lines[i..].iter().position(|l| closes(l)).map(|n| n + 1)
-                    && length > FUNCTION_LINES
+                    && length > allowed(LONG_FUNCTIONS, &format!("{path}: {}", function_name(trimmed)), FUNCTION_LINES)
                 {
                     faults.push(format!("{path}:{}: {length} lines: {trimmed}", i + 1));
                 }
