@@ -107,9 +107,18 @@ fn plan_action(session: &SessionState, snapshot: &Arc<Snapshot>, statement: &Sta
     plan::plan(statement, &Context { snapshot, session, now: Timestamp::now(), fresh: &fresh })
 }
 
+/// The catalog as a statement sees it. What ends a block must run whatever became of the changes in it meanwhile.
+fn seen(engine: &Engine, session: &SessionState, statement: &Statement) -> Result<Arc<Snapshot>> {
+    let now = engine.catalog.snapshot();
+    match statement {
+        Statement::Sql(s) if matches!(**s, sql_ast::Statement::Commit { .. } | sql_ast::Statement::Rollback { .. }) => Ok(now),
+        _ => session.view(&now),
+    }
+}
+
 /// Resolves a statement for Describe and Execute. A statement of the dialect is checked when it runs; its columns are known by its kind.
 pub async fn prepare(engine: &Arc<Engine>, session: &SessionState, parsed: &Parsed, declared: &[Option<u32>]) -> Result<Prepared> {
-    let snapshot = session.view(&engine.catalog.snapshot())?;
+    let snapshot = seen(engine, session, &parsed.statement)?;
     let mut prepared = Prepared { parsed: parsed.clone(), parameters: vec![], parameter_types: vec![], columns: None, resolved: None };
     let own_parameters = parsed.statement.parameters();
     if own_parameters > 0 {
@@ -153,7 +162,7 @@ async fn attempt(engine: &Arc<Engine>, session: &mut SessionState, prepared: &Pr
     let bound = bind(&prepared.parsed.statement, &params)?;
     let statement = bound.as_ref().unwrap_or(&prepared.parsed.statement);
     for left in (0..PLAN_ATTEMPTS).rev() {
-        let snapshot = session.view(&engine.catalog.snapshot())?;
+        let snapshot = seen(engine, session, statement)?;
         let action = plan_action(session, &snapshot, statement)?;
         match carry_out(engine, session, &snapshot, action, prepared, &params).await {
             Err(e) if e.kind() == Kind::Conflict && left > 0 && !session.in_block() => {}
@@ -186,12 +195,15 @@ async fn carry_out(engine: &Arc<Engine>, session: &mut SessionState, snapshot: &
         Action::Query { statement, tag } => query(engine, session, snapshot, &statement, tag, prepared, params).await,
         Action::CopyOut { query, format } => copy_out(engine, session, snapshot, &query, format).await,
         Action::Rows { columns, rows, tag } => Output::rows((columns, rows), tag, vec![]),
-        Action::Write(write) => Ok(Output::done(tag, apply(engine, session, write).await?)),
+        Action::Write(write) => {
+            let notices = apply(engine, session, &tag, write).await?;
+            Ok(Output::done(tag, notices))
+        }
         Action::TestSource { source } => Output::rows(source::test(engine, snapshot, source).await?, &tag, vec![]),
         Action::ShowTables { source, available } => Output::rows(source::show_tables(engine, snapshot, source, available).await?, &tag, vec![]),
         Action::Sync(request) => {
             let (rows, write) = source::sync(engine, snapshot, &request, Timestamp::now()).await?;
-            let notices = if request.dry_run { write.notices } else { apply(engine, session, write).await? };
+            let notices = if request.dry_run { write.notices } else { apply(engine, session, &tag, write).await? };
             Output::rows(rows, &tag, notices)
         }
         Action::CreatePipe(new) => Ok(Output::done(tag, create_pipe(engine, session, snapshot, *new).await?)),
@@ -243,11 +255,12 @@ fn may_read(snapshot: &Snapshot, session: &SessionState, planned: &Planned) -> R
     Ok(())
 }
 
-/// Applies changes: over the open block, or at once. Gives the remarks.
-async fn apply(engine: &Arc<Engine>, session: &mut SessionState, write: Write) -> Result<Vec<Notice>> {
+/// Applies the changes of a statement: over the open block, or at once. Gives the remarks.
+async fn apply(engine: &Arc<Engine>, session: &mut SessionState, statement: &str, write: Write) -> Result<Vec<Notice>> {
     let Write { changes, mut notices, after } = write;
-    if session.settings.flag("transaction_read_only") && changes.iter().any(|c| !matches!(c, Change::Require { .. })) {
-        return Err(Error::new(Kind::ReadOnly, "cannot execute a change in a read-only transaction"));
+    let read_only = session.settings.flag(if session.in_block() { "transaction_read_only" } else { "default_transaction_read_only" });
+    if read_only && changes.iter().any(|c| !matches!(c, Change::Require { .. })) {
+        return Err(Error::new(Kind::ReadOnly, format!("cannot execute {statement} in a read-only transaction")));
     }
     if let Block::Open { overlay, .. } = &mut session.block {
         overlay.changes.extend(changes);
@@ -296,7 +309,7 @@ async fn create_pipe(engine: &Arc<Engine>, session: &mut SessionState, snapshot:
         return Err(e.with_detail("It takes its position at the source at once.").at(new.position));
     }
     let uuid = new.record.uuid;
-    notices.extend(apply(engine, session, Write { changes: new.changes, notices: vec![], after: vec![] }).await?);
+    notices.extend(apply(engine, session, "CREATE PIPE", Write { changes: new.changes, notices: vec![], after: vec![] }).await?);
     if no_history {
         if let Block::Open { .. } = session.block {
             notices.extend(commit(engine, session).await?);

@@ -14,7 +14,7 @@ pub fn plan(statement: &S, cx: &Context<'_>) -> Result<Action> {
         S::Query(_) | S::Explain { .. } => Ok(Action::Query { statement: Box::new(statement.clone()), tag: if matches!(statement, S::Query(_)) { "SELECT" } else { "EXPLAIN" } }),
         S::StartTransaction { modes, .. } => {
             let (read_only, isolation) = modes_of(modes);
-            session(SessionCommand::Begin { read_only, isolation })
+            session(SessionCommand::Begin { read_only: read_only.or_else(|| by_default(cx)), isolation })
         }
         S::Commit { chain, .. } => session(SessionCommand::Commit { chain: *chain }),
         S::Rollback { chain, savepoint: None } => session(SessionCommand::Rollback { chain: *chain }),
@@ -50,13 +50,22 @@ pub fn plan(statement: &S, cx: &Context<'_>) -> Result<Action> {
         S::LISTEN { .. } => session(SessionCommand::Accept("LISTEN")),
         S::UNLISTEN { .. } => session(SessionCommand::Accept("UNLISTEN")),
         S::Copy { source, to, target, options, legacy_options, .. } => copy(source, *to, target, options, legacy_options),
+        S::ShowTables { .. } | S::ShowDatabases { .. } | S::ShowSchemas { .. } => {
+            Err(refused(statement, "SHOW SOURCES and SHOW TABLES FROM SOURCE name list what there is; in psql \\l and \\d do."))
+        }
         S::Comment { .. } | S::Grant(_) | S::Revoke(_) => Err(refused(statement, "COMMENT ON SOURCE|PIPE and GRANT role or GRANT SELECT ON SOURCE are what there is.")),
         S::Analyze(_) => {
-            let _ = cx;
             Ok(Action::Write(Write { notices: vec![super::Notice::new("ANALYZE has nothing to do here")], ..Write::default() }))
         }
         other => Err(refused(other, "Data is written by pipes; CREATE PIPE makes one. HELP lists the statements.")),
     }
+}
+
+/// Whether a new block is read only where BEGIN does not say: None where the setting is so already.
+fn by_default(cx: &Context<'_>) -> Option<bool> {
+    let settings = &cx.session.settings;
+    let default = settings.flag("default_transaction_read_only");
+    (!cx.session.in_block() && default != settings.flag("transaction_read_only")).then_some(default)
 }
 
 fn refused(statement: &S, hint: &str) -> Error {
