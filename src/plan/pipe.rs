@@ -31,6 +31,8 @@ pub struct NewPipe {
 
 const EXTRACTOR_PREFIXES: &[&str] = &["extractor.", "source."];
 const CONNECTOR_PREFIXES: &[&str] = &["connector.", "sink."];
+/// Options that name a clause's plugin.
+pub const PLUGIN_KEYS: &[(&str, Role)] = &[("extractor", Role::Extractor), ("connector", Role::Connector)];
 const PROCESSOR_PREFIXES: &[&str] = &["processor."];
 
 /// Faults of the whole statement, gathered clause by clause.
@@ -103,6 +105,7 @@ fn new_pipe(s: &ast::CreatePipe, name: String, cx: &Context<'_>) -> Result<NewPi
     };
     let runtime_options = g.check(&runtime, &[shared::RUNTIME], &[])?;
     same_knobs(&to_options, &runtime_options, &mut g);
+    streams_only(&from_options, &runtime_options, &runtime, &mut g);
     whole_checks(&from_options, extractor, &to_options, connector, &mut g);
     if let Some(e) = faults_error(std::mem::take(&mut g.faults)) {
         return Err(if e.position().is_some() { e } else { e.at(clause_at(&s.connector)) });
@@ -115,7 +118,12 @@ fn new_pipe(s: &ast::CreatePipe, name: String, cx: &Context<'_>) -> Result<NewPi
     pipe_tables::not_taken(&tables, target, &to_options, None, cx).map_err(|e| e.at(s.name.position))?;
 
     let keyring = cx.snapshot.keyring();
-    let clause = |plugin: &Plugin, options: &plugin::Options| StoredClause { plugin: plugin.name.to_string(), options: stored(options, keyring) };
+    let clause = |plugin: &Plugin, options: &plugin::Options| {
+        let mut options = stored(options, keyring);
+        // The clause names its plugin already, by the one name that it has everywhere.
+        PLUGIN_KEYS.iter().for_each(|(key, _)| drop(options.remove(*key)));
+        StoredClause { plugin: plugin.name.to_string(), options }
+    };
     let (oid, drawn) = cx.snapshot.draw_oids(1).ok_or_else(|| Error::new(Kind::LimitExceeded, "all object numbers are used up"))?;
     let start = runtime_options.flag("start");
     let record = Pipe {
@@ -286,6 +294,19 @@ fn same_knobs(to: &plugin::Options, runtime: &plugin::Options, g: &mut Gathered)
     }
     if to.given("parallelism") {
         g.notices.push(Notice::new("option \"parallelism\" of the connector is the extractor's"));
+    }
+}
+
+/// Runtime options that a batch does not have.
+fn streams_only(from: &plugin::Options, runtime: &plugin::Options, written: &Written, g: &mut Gathered) {
+    if from.flag("realtime.enable") {
+        return;
+    }
+    let heads = ["execution.checkpointing.", "state.checkpoints.", "restart-strategy."];
+    for (name, ..) in runtime.iter_given().filter(|(name, ..)| heads.iter().any(|h| name.starts_with(h))) {
+        let position = written.get(name).map(|e| e.key_position);
+        let message = format!("option \"{name}\" is one of streams, and with realtime.enable = false the pipe is a batch");
+        g.faults.push(Fault { message, hint: Some("Leave it out.".into()), position });
     }
 }
 

@@ -1,6 +1,7 @@
 //! ALTER, START, STOP, DROP, RESYNC and WAIT FOR PIPE: what a user wants of a pipe that is there. (dialect.md section 5)
 
 use super::options::{checked, stored};
+use super::pipe::PLUGIN_KEYS;
 use super::{Action, After, Context, Notice, Write, object_name, pipe_tables, table};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::option::{Opt, faults_error, find, nearest, normalise, parse_duration};
@@ -179,13 +180,25 @@ impl<'a> Pick<'a> for (Vec<&'static [Opt]>, &'a mut Stored) {
 /// MODIFY changes the keys given, REPLACE the whole clause. What is settled at CREATE can't be changed.
 fn change_clause(pipe: &mut Pipe, part: &ast::PipePart, options: &Written, replace: bool, cx: &Context<'_>) -> Result<()> {
     let keyring = cx.snapshot.keyring();
+    let plugin = match part.word.role() {
+        ast::ClauseRole::Extractor => pipe.extractor.plugin.clone(),
+        ast::ClauseRole::Connector => pipe.connector.plugin.clone(),
+        ast::ClauseRole::Processor | ast::ClauseRole::Runtime => String::new(),
+    };
     let (old, tables, prefixes) = clause_of(pipe, part)?;
     let list = checked(options, &tables, prefixes, shared::FOREIGN)?;
     let faults: Vec<_> = list.faults.into_iter().filter(|f| replace || f.position.is_some()).collect();
     if let Some(e) = faults_error(faults) {
         return Err(if e.position().is_some() { e } else { e.at(part.position) });
     }
-    let new = stored(&list.options, keyring);
+    let mut new = stored(&list.options, keyring);
+    // A plugin that is named again, by whichever of its names, is no change.
+    for (key, role) in PLUGIN_KEYS {
+        let same = new.get(*key).and_then(|v| v.plain()).and_then(|text| registry::find(*role, text)).is_some_and(|p| p.name == plugin);
+        if same {
+            new.remove(*key);
+        }
+    }
     let settled = |key: &str| find(&tables, key).is_some_and(|o| o.applies == "never");
     let moved = |key: &str| new.get(key).is_some_and(|v| v.plain().is_some() && old.get(key) != Some(v));
     if let Some(key) = new.keys().find(|k| (settled(k) || *k == "tables") && moved(k)) {

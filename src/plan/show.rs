@@ -95,35 +95,37 @@ fn created(name: &str, statement: String) -> Action {
     Action::Rows { columns, rows: vec![vec![Some(name.to_string()), Some(statement)]], tag: "SHOW" }
 }
 
-fn option_lines(options: &Options) -> String {
-    let line = |(k, v): (&String, &standpipe_catalog::OptionValue)| format!("  {} = {}", quoted_key(k), quote_literal(&v.to_string()));
-    options.iter().map(line).collect::<Vec<_>>().join(",\n")
+/// Options as a list can be written again; those of `head` first, whatever was stored under their names.
+fn option_lines(head: &[(&str, String)], options: &Options) -> String {
+    let line = |key: &str, value: &str| format!("  {} = {}", quoted_key(key), quote_literal(value));
+    let first = head.iter().map(|(k, v)| line(k, v));
+    let rest = options.iter().filter(|(k, _)| !head.iter().any(|(h, _)| h == k)).map(|(k, v)| line(k, &v.to_string()));
+    first.chain(rest).collect::<Vec<_>>().join(",\n")
 }
 
 fn source_statement(s: &Source) -> String {
-    let mut options: Options = [("type".to_string(), s.kind.as_str().into())].into();
-    options.extend(s.options.clone());
-    format!("CREATE SOURCE {} WITH (\n{}\n)", quote_name(&s.name), option_lines(&options))
+    format!("CREATE SOURCE {} WITH (\n{}\n)", quote_name(&s.name), option_lines(&[("type", s.kind.clone())], &s.options))
 }
 
-/// The statement that makes such a pipe, secrets masked.
+/// The statement that makes such a pipe, secrets masked. Its ends have the names that they have now.
 fn pipe_statement(p: &Pipe, cx: &Context<'_>) -> String {
-    let clause = |word: &str, key: &str, c: &Clause, more: &[(&str, String)]| {
-        let mut options: Options = [(key.to_string(), c.plugin.as_str().into())].into();
-        options.extend(c.options.clone());
-        for (k, v) in more {
-            options.entry(k.to_string()).or_insert_with(|| v.as_str().into());
-        }
-        format!("\nWITH {word} (\n{}\n)", option_lines(&options))
+    let clause = |word: &str, c: &Clause, end: Option<(&'static str, String)>| {
+        let mut head = vec![(word, c.plugin.clone())];
+        head.extend(end);
+        format!("\nWITH {} (\n{}\n)", word.to_uppercase(), option_lines(&head, &c.options))
+    };
+    let target = match p.target {
+        Target::Source(uuid) => cx.snapshot.get::<Sources>(&uuid).map(|s| ("target-name", s.name.clone())),
+        _ => None,
     };
     let mut out = format!("CREATE PIPE {}", quote_name(&p.name));
-    out += &clause("EXTRACTOR", "extractor", &p.extractor, &[("source-name", pipe_alter::source_name(p, cx))]);
+    out += &clause("extractor", &p.extractor, Some(("source-name", pipe_alter::source_name(p, cx))));
     for c in &p.processors {
-        out += &clause("PROCESSOR", "processor", c, &[]);
+        out += &clause("processor", c, None);
     }
-    out += &clause("CONNECTOR", "connector", &p.connector, &[]);
+    out += &clause("connector", &p.connector, target);
     if !p.runtime.is_empty() {
-        out += &format!("\nWITH RUNTIME (\n{}\n)", option_lines(&p.runtime));
+        out += &format!("\nWITH RUNTIME (\n{}\n)", option_lines(&[], &p.runtime));
     }
     out
 }
