@@ -265,7 +265,7 @@ pub fn check(setting: &Setting, value: &str) -> Result<String> {
         Text => return Ok(value.to_string()),
         Bool => parse_bool(v).map(|b| if b { "on" } else { "off" }.to_string()),
         Integer { min, max } => v.parse::<i64>().ok().filter(|n| (min..=max).contains(n)).map(|n| n.to_string()),
-        Milliseconds => parse_milliseconds(v).map(|_| v.to_string()),
+        Milliseconds => parse_milliseconds(v).map(|_| with_unit(v)),
         Size => parse_size(v).map(|_| v.to_string()),
         Enum(words) => words.iter().find(|w| w.eq_ignore_ascii_case(v)).map(|w| w.to_string()),
     };
@@ -309,6 +309,15 @@ fn parse_milliseconds(s: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// A bare number of milliseconds in the largest unit that it is a whole number of, as PostgreSQL shows it.
+fn with_unit(v: &str) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
+    match v.parse::<u64>() {
+        Ok(n) if n > 0 => units.iter().find(|(_, factor)| n % factor == 0).map_or_else(|| v.to_string(), |(unit, factor)| format!("{}{unit}", n / factor)),
+        _ => v.to_string(),
+    }
+}
+
 fn parse_size(s: &str) -> Option<usize> {
     let (n, unit) = split_unit(s.trim())?;
     let factor = match unit {
@@ -340,6 +349,8 @@ mod tests {
         let mut c = Config::default();
         c.set("STATEMENT_TIMEOUT", "2 min", Origin::Session).expect("valid");
         assert_eq!(c.duration("statement_timeout"), Duration::from_secs(120));
+        c.set("statement_timeout", "1500", Origin::Session).expect("valid");
+        assert_eq!(c.text("statement_timeout"), "1500ms");
         assert_eq!(c.size("send_buffer"), 65536);
         assert_eq!(c.set("jit", "perhaps", Origin::Session).expect_err("invalid").sqlstate(), "22023");
         assert_eq!(c.set("nothing", "1", Origin::Session).expect_err("unknown").sqlstate(), "42704");

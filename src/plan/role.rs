@@ -36,6 +36,7 @@ fn by_name(name: &Ident, cx: &Context<'_>) -> Result<Arc<Versioned<Role>>> {
 /// What role options do to a record; memberships of others come as changes.
 fn apply(role: &mut Role, options: &[ast::RoleOption], cx: &Context<'_>) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
+    let granted_by = cx.snapshot.named::<Roles>(&cx.session.user).map(|(oid, _)| oid);
     for option in options {
         use ast::RoleOption as O;
         match option {
@@ -52,14 +53,14 @@ fn apply(role: &mut Role, options: &[ast::RoleOption], cx: &Context<'_>) -> Resu
             O::InRole(names) => {
                 for name in names {
                     let of = by_name(name, cx)?;
-                    role.member_of.insert(Membership { role: of.oid, admin: false, granted_by: None });
+                    role.member_of.insert(Membership { role: of.oid, admin: false, granted_by });
                 }
             }
             O::Role(names) | O::Admin(names) => {
                 for name in names {
                     let member = by_name(name, cx)?;
                     let mut new = member.value.clone();
-                    new.member_of.insert(Membership { role: role.oid, admin: matches!(option, O::Admin(_)), granted_by: None });
+                    new.member_of.insert(Membership { role: role.oid, admin: matches!(option, O::Admin(_)), granted_by });
                     changes.push(Change::put::<Roles>(&member.oid, &new, Expect::Version(member.version)));
                 }
             }

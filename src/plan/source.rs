@@ -53,12 +53,19 @@ fn without_type(written: &Written) -> Written {
     Written(written.iter().filter(|e| normalise(&e.key) != "type").cloned().collect())
 }
 
+/// A name that a source may have.
+fn source_name(name: &Ident) -> Result<String> {
+    let text = object_name("source", name)?;
+    if RESERVED.contains(&text.as_str()) {
+        let e = Error::new(Kind::BadOption, format!("\"{text}\" cannot name a source"));
+        return Err(e.with_detail(format!("Reserved: {}.", RESERVED.join(", "))).at(name.position));
+    }
+    Ok(text)
+}
+
 /// CREATE SOURCE: checked whole, never connects.
 pub fn create(s: &ast::CreateSource, cx: &Context<'_>) -> Result<Action> {
-    let name = object_name("source", &s.name)?;
-    if RESERVED.contains(&name.as_str()) {
-        return Err(Error::new(Kind::BadOption, format!("\"{name}\" cannot name a source")).with_detail(format!("Reserved: {}.", RESERVED.join(", "))).at(s.name.position));
-    }
+    let name = source_name(&s.name)?;
     if cx.snapshot.named::<Sources>(&name).is_some() {
         if s.if_not_exists {
             let notice = Notice { sqlstate: "42710", ..Notice::new(format!("source \"{name}\" already exists, skipping")) };
@@ -123,8 +130,8 @@ pub fn alter(s: &ast::AlterSource, cx: &Context<'_>) -> Result<Action> {
             }
         }
         ast::AlterSourceAction::Rename(to) => {
-            let name = object_name("source", to)?;
-            if RESERVED.contains(&name.as_str()) || cx.snapshot.named::<Sources>(&name).is_some() {
+            let name = source_name(to)?;
+            if cx.snapshot.named::<Sources>(&name).is_some() {
                 return Err(Error::new(Kind::DuplicateObject, format!("the name \"{name}\" is taken")).at(to.position));
             }
             new.name = name;

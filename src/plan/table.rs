@@ -118,7 +118,11 @@ pub fn describe(s: &ast::Describe, cx: &Context<'_>) -> Result<Action> {
             let names = ["column_name", "type", "source_type", "nullable", "key", "default", "comment"];
             let columns = names.map(|n| (n.to_string(), if n == "nullable" { "bool" } else if n == "key" { "int4" } else { "text" })).to_vec();
             let row = |c: &standpipe_catalog::Column| {
-                let pg_type = c.data_type.split_once(' ').map_or("text", |(_, t)| t).to_string();
+                let pg_type = c.data_type.split_once(' ').map_or("text", |(_, t)| t);
+                let pg_type = match (c.precision, c.scale) {
+                    (Some(p), Some(s)) if pg_type == "numeric" => format!("numeric({p},{s})"),
+                    _ => pg_type.to_string(),
+                };
                 let key = c.key.map(|k| k.to_string());
                 vec![Some(c.name.clone()), Some(pg_type), Some(c.source_type.clone()), Some(c.nullable.to_string()), key, c.default.clone(), c.comment.clone()]
             };
