@@ -157,6 +157,8 @@ pub const SETTINGS: &[Setting] = &[
     s("row_security", Bool, "on", Session, "accepted; there are no row policies"),
     s("check_function_bodies", Bool, "on", Session, "accepted; there are no function bodies"),
     s("default_tablespace", Text, "", Session, "accepted; there are no tablespaces"),
+    s("default_table_access_method", Text, "heap", Session, "accepted; tables have no access methods"),
+    s("max_index_keys", Text, "32", Internal, "columns an index may have"),
     s("max_identifier_length", Text, "63", Internal, "bytes of a name that PostgreSQL keeps"),
     s("jit", Bool, "off", Session, "accepted; queries are not compiled"),
 ];

@@ -3,11 +3,13 @@
 //! A statement is planned once ([`QueryEngine::plan`]) and may be executed many times; each time it sees the catalog and the settings of that
 //! moment. Reading order: `context`, `resolve`, `planner`, `rewrite`, `source_table`; `pg_catalog` and `function` are looked up when needed.
 
+pub mod apply;
 pub mod context;
 pub mod error;
 pub mod explain;
 pub mod function;
 pub mod lake;
+pub mod lake_at;
 pub mod late;
 pub mod model;
 pub mod output;
@@ -20,7 +22,7 @@ pub mod table_function;
 pub mod types;
 
 pub use context::{ExtraTable, StatementContext};
-pub use lake::{LakeAccess, LakeTable, LakeTime};
+pub use lake::{LakeAccess, LakeOpened, LakeTable, LakeTime};
 pub use planner::Planned;
 pub use resolve::Reads;
 
@@ -109,7 +111,7 @@ impl QueryEngine {
         let cx = Arc::new(self.context(env, lake_tables)?);
         let state = self.state(&cx);
         let plan = planner::with_values(planned.plan.clone(), parameters)?;
-        let physical = state.create_physical_plan(&plan).await.map_err(error::map)?;
+        let physical = apply::physical(&state, &plan).await.map_err(error::map)?;
         let task = state.task_ctx();
         if let Some(explain) = planned.explain {
             let batch = explain::lines(explain, physical, task).await?;
@@ -171,15 +173,31 @@ fn prototype(config: &Config) -> Result<SessionState> {
     o.execution.parquet.schema_force_view_types = false;
     let memory = FairSpillPool::new(config.size("query.memory-limit"));
     let runtime: Arc<RuntimeEnv> = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc().map_err(error::map)?;
-    let mut state = SessionStateBuilder::new().with_config(options).with_runtime_env(runtime).with_default_features().build();
+    let mut state = SessionStateBuilder::new()
+        .with_config(options)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_expr_planners(expr_planners())
+        .with_analyzer_rule(Arc::new(function::checked::CheckedArithmetic))
+        .build();
     register(&mut state).map_err(error::map)?;
     Ok(state)
+}
+
+/// Ours first: it knows which literals are arrays and UUIDs.
+fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> {
+    let mut all: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(function::literal::TypedLiterals)];
+    all.extend(datafusion::execution::SessionStateDefaults::default_expr_planners());
+    all
 }
 
 fn register(state: &mut SessionState) -> datafusion::error::Result<()> {
     use datafusion::execution::FunctionRegistry;
     for f in function::all() {
         state.register_udf(f)?;
+    }
+    for (name, table) in pg_catalog::builtin::table_functions() {
+        state.register_udtf(name, table);
     }
     state.register_udaf(function::single_value::single_value())?;
     Ok(())

@@ -1,15 +1,15 @@
 //! The server's own lake, as queries see it.
 
 use crate::config::Config;
+use crate::data::TableName;
 use crate::error::Result;
 use crate::plugin::lake::location::Location;
 use crate::plugin::lake::options::Lake;
 use crate::plugin::lake::query::{self, At};
 use crate::plugin::{Open, OpenRequest, Options, lake};
-use crate::query::{LakeAccess, LakeTable, LakeTime};
+use crate::query::{LakeAccess, LakeOpened, LakeTable, LakeTime};
 use async_trait::async_trait;
 use chrono::DateTime;
-use datafusion::catalog::TableProvider;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl LakeAccess for OwnLake {
         };
         Ok(listed.into_iter().map(table).collect())
     }
-    async fn table(&self, schema: &str, name: &str, at: Option<LakeTime>) -> Result<Option<Arc<dyn TableProvider>>> {
+    async fn table(&self, schema: &str, name: &str, at: Option<LakeTime>) -> Result<Option<LakeOpened>> {
         if !self.location.table(schema, name)?.exists().await? {
             return Ok(None);
         }
@@ -54,6 +54,11 @@ impl LakeAccess for OwnLake {
             Some(LakeTime::Version(v)) => At::Version(u64::try_from(v).unwrap_or(u64::MAX)),
             Some(LakeTime::Timestamp(t)) => At::Time(DateTime::from_timestamp_micros(t).unwrap_or_default()),
         };
-        Ok(Some(query::open(&self.location, schema, name, at).await?.provider))
+        let provider = query::open(&self.location, schema, name, at).await?.provider;
+        let Open::Source(open) = lake::SOURCE.open else { return Ok(None) };
+        // Delta has fewer types than PostgreSQL: what a column was is kept beside it
+        let described = open(self.request.clone())?.tables(Some(&[TableName::new(schema, name)])).await?;
+        let types = described.into_iter().flat_map(|t| t.columns).map(|c| (c.name, c.pg_type)).collect();
+        Ok(Some(LakeOpened { provider, types }))
     }
 }

@@ -3,8 +3,11 @@
 
 pub mod array;
 pub mod catalog;
+pub mod checked;
+pub mod literal;
 pub mod reg;
 pub mod session;
+pub mod datetime;
 pub mod single_value;
 pub mod text;
 pub mod value;
@@ -19,7 +22,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Alias, Cast, ScalarFunction};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 use std::collections::HashMap;
@@ -62,7 +65,7 @@ pub struct Scalar {
 }
 
 /// All tables of functions.
-const TABLES: &[&[Scalar]] = &[catalog::FUNCTIONS, reg::FUNCTIONS, session::FUNCTIONS, text::FUNCTIONS];
+const TABLES: &[&[Scalar]] = &[catalog::FUNCTIONS, datetime::FUNCTIONS, reg::FUNCTIONS, session::FUNCTIONS, text::FUNCTIONS];
 
 /// Every function of ours, for registration.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
@@ -140,7 +143,7 @@ impl ScalarUDFImpl for Udf {
         let cx = StatementContext::of(&args.config_options)?;
         let rows = if args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_))) { 1 } else { args.number_rows };
         let scalar = rows == 1 && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        let columns: Vec<ArrayRef> = args.args.iter().map(|a| a.to_array(rows)).collect::<DfResult<_>>()?;
+        let columns: Vec<ArrayRef> = args.args.iter().map(|a| a.to_array(rows).and_then(|c| in_zone(c, &cx.time_zone))).collect::<DfResult<_>>()?;
         let columns: Vec<Vec<Value>> = columns.iter().map(|c| value::of_array(c)).collect::<Result<_>>().map_err(super::error::carry)?;
         let mut out = Vec::with_capacity(rows);
         let mut row: Vec<Value> = Vec::with_capacity(columns.len());
@@ -152,6 +155,14 @@ impl ScalarUDFImpl for Udf {
         }
         let array = value::to_array(self.returns.data_type(), &out).map_err(super::error::carry)?;
         Ok(if scalar { ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?) } else { ColumnarValue::Array(array) })
+    }
+}
+
+/// An instant is written in the session's zone, whatever zone its column carries.
+fn in_zone(column: ArrayRef, zone: &Arc<str>) -> DfResult<ArrayRef> {
+    match column.data_type() {
+        DataType::Timestamp(unit, Some(_)) => Ok(arrow::compute::cast(&column, &DataType::Timestamp(*unit, Some(zone.clone())))?),
+        _ => Ok(column),
     }
 }
 
@@ -197,14 +208,20 @@ pub fn resolve_casts(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     shown_by_name(plan.data)
 }
 
-/// `CAST(reg AS text)`, where it is one.
+/// `CAST(x AS text)`, where PostgreSQL writes the value otherwise than Arrow.
 fn to_text(e: &Expr, schema: &datafusion::common::DFSchemaRef, types: &output::Names) -> Option<Expr> {
     let Expr::Cast(Cast { expr, field }) = e else { return None };
     if !matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8) {
         return None;
     }
-    let out = out_function(output::of_expr(expr, schema, types)?.as_str())?;
-    Some(called(out, (**expr).clone()))
+    if let Some(out) = output::of_expr(expr, schema, types).as_deref().and_then(out_function) {
+        return Some(called(out, (**expr).clone()));
+    }
+    let writes = match expr.get_type(schema.as_ref()).ok()? {
+        DataType::Timestamp(..) | DataType::List(_) | DataType::Float32 | DataType::Float64 | DataType::Binary => BY_NAME.get("text_out").copied(),
+        _ => None,
+    };
+    writes.map(|out| called(out, (**expr).clone()))
 }
 
 /// The function that writes values of a type.

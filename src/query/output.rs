@@ -5,7 +5,8 @@ use super::types::{self, PG_TYPE_KEY};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchemaRef};
 use datafusion::logical_expr::expr::{AggregateFunction, Alias, ScalarFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, TableScan};
 use std::sync::Arc;
 
 /// PostgreSQL type names by output column; None: what its Arrow type is by default.
@@ -48,7 +49,10 @@ pub fn fits(pg: &str, arrow: &DataType) -> bool {
 /// The types of a plan's columns.
 pub fn names(plan: &LogicalPlan) -> Names {
     match plan {
-        LogicalPlan::TableScan(scan) => scan.projected_schema.fields().iter().map(|f| f.metadata().get(PG_TYPE_KEY).cloned()).collect(),
+        LogicalPlan::TableScan(scan) => {
+            let told = scan_types(scan);
+            scan.projected_schema.fields().iter().enumerate().map(|(i, f)| told.get(i).cloned().flatten().or_else(|| f.metadata().get(PG_TYPE_KEY).cloned())).collect()
+        }
         LogicalPlan::Projection(p) => of_exprs(&p.expr, &p.input),
         LogicalPlan::Filter(x) => names(&x.input),
         LogicalPlan::Sort(x) => names(&x.input),
@@ -84,6 +88,16 @@ pub fn names(plan: &LogicalPlan) -> Names {
             all.fold(first, |a, b| a.into_iter().zip(b).map(|(a, b)| if a == b { a } else { None }).collect())
         }
         other => vec![None; other.schema().fields().len()],
+    }
+}
+
+/// Types that a table tells beside its schema.
+fn scan_types(scan: &TableScan) -> Names {
+    let Ok(provider) = source_as_provider(&scan.source) else { return vec![] };
+    let Some(lake) = provider.downcast_ref::<super::lake::LakeScan>() else { return vec![] };
+    match &scan.projection {
+        Some(columns) => columns.iter().map(|&c| lake.types.get(c).cloned().flatten()).collect(),
+        None => lake.types.clone(),
     }
 }
 

@@ -93,7 +93,7 @@ fn check_query(query: &Query) -> Result<()> {
 /// Plans a statement that [`check_allowed`] let through.
 pub async fn plan(cx: &Arc<StatementContext>, state: &SessionState, statement: &Statement, declared: &[Option<u32>]) -> Result<Planned> {
     let (explain, mut statement) = super::explain::split(statement)?;
-    let mut tables = Tables { found: HashMap::new(), missing: Vec::new() };
+    let mut tables = Tables { found: super::lake_at::take(cx, &mut statement).await?, missing: Vec::new() };
     tables.find(cx, &statement).await?;
     let columns_of = |name: &ObjectName| tables.columns(name);
     let mut parameters = Placeholders::default();
@@ -188,6 +188,9 @@ impl Tables {
         let wrapped = datafusion::sql::parser::Statement::Statement(Box::new(statement.clone()));
         let (names, _) = datafusion::sql::resolve::resolve_table_references(&wrapped, true).map_err(error::map)?;
         for name in names {
+            if self.found.contains_key(&name) {
+                continue;
+            }
             match resolve::table(cx, &name).await? {
                 Some(found) => drop(self.found.insert(name, found)),
                 // it may be a CTE or a table function: DataFusion asks for it if it is not

@@ -2,6 +2,7 @@
 //! `pg_catalog` first and then along the search path, as in PostgreSQL; the system views are visible from every database.
 
 use super::context::{BUILT_IN, LAKE_SCHEMA, StatementContext, VIEW_SCHEMA, no_database};
+use super::lake::{LakeAccess, LakeScan, LakeTime};
 use super::late::LateTable;
 use super::{pg_catalog, source_table};
 use crate::error::{Error, Kind, Result};
@@ -79,9 +80,7 @@ async fn in_schema(cx: &StatementContext, database: &str, schema: &str, table: &
     }
     if database == BUILT_IN {
         let Some(lake) = &cx.lake else { return Ok(None) };
-        let found = lake.table(schema, table, None).await?;
-        let reads = Reads { lake: [(schema.to_string(), table.to_string())].into(), ..Reads::default() };
-        return Ok(found.map(|provider| Found { provider, reads }));
+        return in_lake(lake, schema, table, None).await;
     }
     let Some(source) = cx.source(database) else { return Ok(None) };
     let uuid = source.uuid;
@@ -90,6 +89,13 @@ async fn in_schema(cx: &StatementContext, database: &str, schema: &str, table: &
     }
     let alike = candidates(cx, database, |t| t.schema.eq_ignore_ascii_case(schema) && t.name.eq_ignore_ascii_case(table));
     one(database, &source.kind, table, &alike)
+}
+
+/// A lake table, at its newest version or an older one.
+pub async fn in_lake(lake: &Arc<dyn LakeAccess>, schema: &str, table: &str, at: Option<LakeTime>) -> Result<Option<Found>> {
+    let found = LakeScan::open(lake, schema, table, at).await?;
+    let reads = Reads { lake: [(schema.to_string(), table.to_string())].into(), ..Reads::default() };
+    Ok(found.map(|scan| Found { provider: Arc::new(scan), reads }))
 }
 
 fn static_schema(schema: &str) -> &'static str {

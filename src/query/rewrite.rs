@@ -5,6 +5,7 @@ pub mod cast;
 pub mod name;
 pub mod set_returning;
 pub mod subquery;
+pub mod system_column;
 
 use crate::error::{Error, Kind, Result};
 use datafusion::sql::sqlparser::ast::{
@@ -22,6 +23,7 @@ pub type ColumnsOf<'a> = &'a dyn Fn(&ObjectName) -> Option<Vec<String>>;
 
 /// Rewrites a statement.
 pub fn rewrite(statement: &mut Statement, columns_of: ColumnsOf<'_>) -> Result<()> {
+    system_column::tableoids(statement);
     let mut rewriter = Rewriter { columns_of, error: None };
     let _ = statement.visit(&mut rewriter);
     rewriter.error.map_or(Ok(()), Err)
@@ -79,6 +81,8 @@ impl VisitorMut for Rewriter<'_> {
                 return self.pre_visit_expr(expr);
             }
             Expr::BinaryOp { op, .. } => operator(op),
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => escape(pattern, escape_char),
+            Expr::CompoundFieldAccess { .. } => field_access(expr),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -172,6 +176,33 @@ fn operator(op: &mut BinaryOperator) {
         "||" => BinaryOperator::StringConcat,
         _ => return,
     };
+}
+
+/// `LIKE p ESCAPE 'c'` as a pattern with the backslash, the only escape DataFusion knows.
+fn escape(pattern: &mut Expr, escape_char: &mut Option<datafusion::sql::sqlparser::ast::ValueWithSpan>) {
+    let Some(Value::SingleQuotedString(c)) = escape_char.as_ref().map(|v| &v.value) else { return };
+    if c != "\\" {
+        let c = Expr::Value(Value::SingleQuotedString(c.clone()).with_empty_span());
+        let text = cast::cast(pattern.clone(), datafusion::sql::sqlparser::ast::DataType::Text);
+        *pattern = call("like_pattern", vec![text, c]);
+    }
+    *escape_char = None;
+}
+
+/// `(f(x)).n` takes a field of a record.
+fn field_access(expr: &mut Expr) {
+    use datafusion::sql::sqlparser::ast::AccessExpr;
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let dots: Option<Vec<&Ident>> = access_chain.iter().map(|a| if let AccessExpr::Dot(Expr::Identifier(i)) = a { Some(i) } else { None }).collect();
+    let Some(dots) = dots else { return };
+    let mut out = match &**root {
+        Expr::Nested(inner) => (**inner).clone(),
+        other => other.clone(),
+    };
+    for name in dots {
+        out = call("get_field", vec![out, Expr::Value(Value::SingleQuotedString(name::fold(name)).with_empty_span())]);
+    }
+    *expr = out;
 }
 
 /// `x = ANY('{a,b}')`: the literal becomes an array.

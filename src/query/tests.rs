@@ -129,6 +129,8 @@ async fn errors_have_their_sqlstate() {
         ("SELECT 1 / 0", "22012"),
         ("SELECT 'x'::int", "22P02"),
         ("SELECT 3000000000::int", "22003"),
+        ("SELECT 2147483647 + 1", "22003"),
+        ("SELECT x * 4 FROM (VALUES (1), (2000000000)) v(x)", "22003"),
         ("INSERT INTO orders VALUES (1)", "0A000"),
         ("WITH x AS (DELETE FROM orders RETURNING id) SELECT * FROM x", "0A000"),
         ("CREATE TABLE t (a int)", "0A000"),
@@ -161,6 +163,11 @@ async fn subqueries_and_lists() {
     assert_eq!(b.rows("SELECT x, (SELECT y FROM (VALUES (1, 'a'), (2, 'b')) v(k, y) WHERE k = x) FROM (VALUES (1), (2), (3)) t(x) ORDER BY x").await, ["1|a", "2|b", "3|"]);
     assert_eq!(b.rows("SELECT ARRAY(SELECT x FROM (VALUES (2), (1)) t(x) ORDER BY 1)").await, ["[1, 2]"]);
     assert_eq!(b.rows("SELECT ARRAY(SELECT x FROM (VALUES (2)) t(x) WHERE x > 5)").await, ["[]"]);
+    // what DataFusion can't join: a comparison other than equality, a correlated list, lateral items
+    assert_eq!(b.rows("SELECT x, (SELECT y FROM (VALUES (1, 'a'), (2, 'b')) v(k, y) WHERE k > x) FROM (VALUES (1), (2)) t(x) ORDER BY x").await, ["1|b", "2|"]);
+    assert_eq!(b.rows("SELECT x, ARRAY(SELECT k FROM (VALUES (1), (2)) v(k) WHERE k <= x ORDER BY k) FROM (VALUES (0), (2)) t(x) ORDER BY x").await, ["0|[]", "2|[1, 2]"]);
+    assert_eq!(b.rows("SELECT t.a, s.i FROM (SELECT ARRAY[7, 8] AS a) t, generate_subscripts(t.a, 1) AS s(i)").await, ["[7, 8]|1", "[7, 8]|2"]);
+    assert_eq!(b.rows("SELECT t.x, l.k FROM (VALUES (1), (5)) t(x) LEFT JOIN LATERAL (SELECT k FROM (VALUES (3), (4)) v(k) WHERE k > t.x) l ON true ORDER BY 1, 2").await, ["1|3", "1|4", "5|"]);
     assert_eq!(b.rows("SELECT generate_series(1, 3)").await, ["1", "2", "3"]);
     assert_eq!(b.rows("SELECT i FROM generate_series(1, 3) AS i").await, ["1", "2", "3"]);
 }
@@ -181,6 +188,24 @@ async fn system_tables_describe_the_database() {
     assert_eq!(b.rows("SELECT setting FROM pg_settings WHERE name = 'TimeZone'").await, ["UTC"]);
     assert_eq!(b.rows("SELECT count(*) FROM pg_locks").await, ["0"]);
     assert_eq!(b.rows("SELECT current_database(), current_schema(), pg_backend_pid(), current_setting('server_version_num')::int >= 150000").await, ["shop|public|7|true"]);
+}
+
+#[tokio::test]
+async fn values_are_written_as_postgresql_writes_them() {
+    let mut b = Bench::new();
+    b.settings.set("TimeZone", "Asia/Kolkata", Origin::Session).expect("a zone");
+    assert_eq!(b.rows("SELECT '2023-11-05 01:40-07:00'::timestamptz::text, '2023-11-05 01:40'::timestamptz::text").await, ["2023-11-05 14:10:00+05:30|2023-11-05 01:40:00+05:30"]);
+    assert_eq!(b.rows("SELECT timestamp '2020-01-02 03:04:05.060'::text, ARRAY['a', 'b c', NULL]::text, 1e20::float8::text, 0.1::float8::text").await, ["2020-01-02 03:04:05.06|{a,\"b c\",NULL}|1e+20|0.1"]);
+    assert_eq!(b.rows("SELECT '\\x00ff'::bytea::text, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid::text").await, ["\\x00ff|a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]);
+}
+
+#[tokio::test]
+async fn rows_of_a_source_are_read_with_its_filters() {
+    let b = Bench::new();
+    let tables = b.rows("SELECT relname FROM pg_class WHERE relnamespace = 2200 AND relkind = 'r'").await;
+    assert_eq!(tables.len(), 2);
+    // the generator has no such table: the scan says so, with the source's words
+    assert_eq!(b.state("SELECT * FROM orders").await, "42P01");
 }
 
 #[tokio::test]

@@ -22,6 +22,10 @@ enum What {
     OrEmpty,
     /// `pg_typeof(any)`.
     TypeOf,
+    /// `json_build_object(key, value, ...)`.
+    JsonObject,
+    /// `json_build_array(value, ...)`.
+    JsonArray,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -32,7 +36,7 @@ struct Lists {
 
 /// All of them.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    [What::Subscripts, What::ExpandArray, What::Series, What::OrEmpty, What::TypeOf]
+    [What::Subscripts, What::ExpandArray, What::Series, What::OrEmpty, What::TypeOf, What::JsonObject, What::JsonArray]
         .into_iter()
         .map(|what| Arc::new(ScalarUDF::from(Lists { what, signature: Signature::variadic_any(Volatility::Immutable) })))
         .collect()
@@ -61,6 +65,8 @@ impl ScalarUDFImpl for Lists {
             What::Series => "generate_series_list",
             What::OrEmpty => "array_or_empty",
             What::TypeOf => "pg_typeof",
+            What::JsonObject => "json_build_object",
+            What::JsonArray => "json_build_array",
         }
     }
     fn signature(&self) -> &Signature {
@@ -74,7 +80,7 @@ impl ScalarUDFImpl for Lists {
             What::Series if args.iter().all(|t| matches!(t, DataType::Int16 | DataType::Int32)) => list_of(DataType::Int32),
             What::Series => list_of(DataType::Int64),
             What::OrEmpty => first.clone(),
-            What::TypeOf => DataType::Utf8,
+            What::TypeOf | What::JsonObject | What::JsonArray => DataType::Utf8,
         })
     }
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
@@ -92,6 +98,10 @@ impl ScalarUDFImpl for Lists {
                 series(&columns, &element(args.return_field.data_type()))?
             }
             What::OrEmpty => or_empty(&first(0)?)?,
+            What::JsonObject | What::JsonArray => {
+                let columns = (0..args.args.len()).map(|i| super::value::of_array(&first(i)?).map_err(crate::query::error::carry)).collect::<DfResult<Vec<_>>>()?;
+                json(self.what == What::JsonObject, &columns, rows)?
+            }
             What::TypeOf => {
                 let field = &args.arg_fields[0];
                 let name = field.metadata().get(types::PG_TYPE_KEY).cloned().unwrap_or_else(|| types::default_name(field.data_type()));
@@ -99,6 +109,31 @@ impl ScalarUDFImpl for Lists {
             }
         }))
     }
+}
+
+/// Objects of keys and values in turn, or arrays, as PostgreSQL writes them.
+fn json(object: bool, columns: &[Vec<super::value::Value>], rows: usize) -> DfResult<ArrayRef> {
+    use super::value::Value;
+    fn text(v: &Value) -> String {
+        match v {
+            Value::Null => "null".to_string(),
+            Value::Bool(b) => b.to_string(),
+            Value::Int(_) | Value::Float(_) => super::text::plain(v),
+            Value::List(items) => format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(",")),
+            other => serde_json::Value::from(super::text::plain(other)).to_string(),
+        }
+    }
+    if object && columns.len() % 2 == 1 {
+        return Err(DataFusionError::Plan("Function 'json_build_object' takes keys and values in turn".to_string()));
+    }
+    let row = |i: usize| match object {
+        false => format!("[{}]", columns.iter().map(|c| text(&c[i])).collect::<Vec<_>>().join(", ")),
+        true => {
+            let pairs = columns.chunks(2).map(|p| format!("{} : {}", serde_json::Value::from(super::text::plain(&p[0][i])), text(&p[1][i])));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+    };
+    Ok(Arc::new((0..rows).map(|i| Some(row(i))).collect::<arrow::array::StringArray>()))
 }
 
 fn list(array: &ArrayRef) -> DfResult<ListArray> {

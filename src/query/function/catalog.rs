@@ -192,8 +192,13 @@ fn index_definition(cx: &StatementContext, a: &[Value]) -> Result<Value> {
         let at = usize::try_from(column.int() - 1).unwrap_or(usize::MAX);
         return Ok(Value::opt(r.key.get(at).map(|&i| quote_ident(&r.columns[i].name))).or_empty());
     }
-    let schema = model.schemas.get(&r.schema).map(|s| quote_ident(s)).unwrap_or_default();
-    Ok(format!("CREATE UNIQUE INDEX {} ON {schema}.{} USING btree ({})", quote_ident(&r.key_name()), quote_ident(&r.name), key_columns(r)).into())
+    // written for people, a schema that the search path leads to is left out
+    let pretty = a.get(2).is_some_and(Value::bool);
+    let table = match super::reg::class_name(cx, r.oid)? {
+        Some(name) if pretty => name,
+        _ => format!("{}.{}", model.schemas.get(&r.schema).map(|s| quote_ident(s)).unwrap_or_default(), quote_ident(&r.name)),
+    };
+    Ok(format!("CREATE UNIQUE INDEX {} ON {table} USING btree ({})", quote_ident(&r.key_name()), key_columns(r)).into())
 }
 
 impl Value {

@@ -15,12 +15,14 @@ pub const FUNCTIONS: &[Scalar] = &[
     Scalar { name: "parse_ident", args: &[&[T], &[T, Arg::B]], returns: "_text", call: |_, a| parse_ident(a[0].text()).map(|p| Value::List(p.into_iter().map(Value::Text).collect())), ..PURE },
     Scalar { name: "uuid_in", args: &[&[A]], returns: "uuid", call: |_, a| uuid_in(&a[0]), ..PURE },
     Scalar { name: "uuid_out", args: &[&[A]], call: |_, a| Ok(uuid_out(&a[0])), ..PURE },
+    Scalar { name: "text_out", args: &[&[A]], pure: false, call: |_, a| Ok(plain(&a[0]).into()), ..PURE },
     Scalar { name: "gen_random_uuid", args: &[&[]], returns: "uuid", pure: false, call: |_, _| Ok(Value::Bytes(uuid::Uuid::new_v4().as_bytes().to_vec())), ..PURE },
     Scalar { name: "json_in", args: &[&[A]], returns: "json", call: |_, a| json_in(&plain(&a[0]), false), ..PURE },
     Scalar { name: "jsonb_in", args: &[&[A]], returns: "jsonb", call: |_, a| json_in(&plain(&a[0]), true), ..PURE },
     Scalar { name: "array_ndims", args: &[&[A]], returns: "int4", call: |_, a| Ok(if let Value::List(l) = &a[0] && !l.is_empty() { Value::Int(1) } else { Value::Null }), ..PURE },
     Scalar { name: "array_upper", args: &[&[A, I]], returns: "int4", call: |_, a| Ok(bound(a, true)), ..PURE },
     Scalar { name: "array_lower", args: &[&[A, I]], returns: "int4", call: |_, a| Ok(bound(a, false)), ..PURE },
+    Scalar { name: "like_pattern", args: &[&[T, T]], call: |_, a| like_pattern(a[0].text(), a[1].text()), ..PURE },
     Scalar { name: "split_list", args: &[&[T, T], &[T, T, T]], returns: "_text", call: split, ..PURE },
     Scalar { name: "regexp_split_to_array", args: &[&[T, T], &[T, T, T]], returns: "_text", call: split, ..PURE },
 ];
@@ -55,11 +57,41 @@ pub fn plain(v: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(b) => if *b { "true" } else { "false" }.to_string(),
         Value::Int(n) => n.to_string(),
-        Value::Float(f) => f.to_string(),
+        Value::Float(f) => float(*f),
         Value::Text(t) => t.clone(),
         Value::Bytes(b) => format!("\\x{}", hex::encode(b)),
-        Value::List(items) => format!("{{{}}}", items.iter().map(plain).collect::<Vec<_>>().join(",")),
+        Value::List(items) => format!("{{{}}}", items.iter().map(array_element).collect::<Vec<_>>().join(",")),
     }
+}
+
+/// An element of an array's text, quoted where it must be.
+fn array_element(v: &Value) -> String {
+    match v {
+        Value::Null => "NULL".to_string(),
+        Value::Bool(b) => if *b { "t" } else { "f" }.to_string(),
+        Value::Text(t) => {
+            let bare = !t.is_empty() && !t.eq_ignore_ascii_case("null") && !t.contains(|c: char| matches!(c, '{' | '}' | ',' | '"' | '\\') || c.is_whitespace());
+            if bare { t.clone() } else { format!("\"{}\"", t.replace('\\', "\\\\").replace('"', "\\\"")) }
+        }
+        other => plain(other),
+    }
+}
+
+/// The shortest digits that read back the same, with PostgreSQL's spelling and its bounds of the exponential form.
+fn float(f: f64) -> String {
+    if f.is_nan() {
+        return "NaN".to_string();
+    }
+    if f.is_infinite() {
+        return if f > 0.0 { "Infinity" } else { "-Infinity" }.to_string();
+    }
+    let scientific = format!("{f:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if f == 0.0 || (-4..15).contains(&exponent) {
+        return f.to_string();
+    }
+    format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
 /// A name with dots in its parts: unquoted ones folded, quoted ones as they are.
@@ -95,6 +127,28 @@ pub fn parse_ident(text: &str) -> Result<Vec<String>> {
             None => return Err(bad()),
         }
     }
+}
+
+/// A LIKE pattern with another escape character (none: empty), written with the backslash.
+fn like_pattern(pattern: &str, escape: &str) -> Result<Value> {
+    let mut escapes = escape.chars();
+    let (escape, more) = (escapes.next(), escapes.next());
+    if more.is_some() {
+        return Err(Error::new(Kind::BadOption, "invalid escape string").with_hint("Escape string must be empty or one character."));
+    }
+    let (mut out, mut chars) = (String::new(), pattern.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                let Some(next) = chars.next() else { return Err(Error::new(Kind::BadOption, "LIKE pattern must not end with escape character")) };
+                out.push('\\');
+                out.push(next);
+            }
+            '\\' => out.push_str("\\\\"),
+            c => out.push(c),
+        }
+    }
+    Ok(out.into())
 }
 
 fn uuid_in(v: &Value) -> Result<Value> {

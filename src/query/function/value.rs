@@ -117,9 +117,52 @@ pub fn of_array(array: &ArrayRef) -> Result<Vec<Value>> {
         DataType::FixedSizeBinary(_) => array.as_fixed_size_binary().iter().map(|v| v.map_or(Value::Null, |b| Value::Bytes(b.to_vec()))).collect(),
         DataType::List(_) => array.as_list::<i32>().iter().map(|v| v.map_or(Ok(Value::Null), |l| of_array(&l).map(Value::List))).collect::<Result<_>>()?,
         DataType::LargeList(_) => array.as_list::<i64>().iter().map(|v| v.map_or(Ok(Value::Null), |l| of_array(&l).map(Value::List))).collect::<Result<_>>()?,
+        DataType::Timestamp(..) => timestamps(array)?,
         // what has no value form of its own is asked for as text
         _ => of_array(&arrow::compute::cast(array, &DataType::Utf8)?)?,
     })
+}
+
+/// Timestamps as PostgreSQL writes them, those with a zone in it.
+fn timestamps(array: &ArrayRef) -> Result<Vec<Value>> {
+    use crate::data::special::{TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY};
+    use arrow::datatypes::TimestampMicrosecondType;
+    use chrono::{Offset, TimeZone};
+    let zone = match array.data_type() {
+        DataType::Timestamp(_, Some(zone)) => Some(zone.parse::<arrow::array::timezone::Tz>()?),
+        _ => None,
+    };
+    let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let micros = match array.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => array.as_primitive::<TimestampMicrosecondType>().clone().with_timezone_opt(None::<&str>),
+        other => {
+            let unit = if let DataType::Timestamp(unit, _) = other { *unit } else { TimeUnit::Microsecond };
+            let naive = arrow::compute::cast(array, &DataType::Timestamp(unit, Some("UTC".into())))?;
+            let naive = arrow::compute::cast(&naive, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
+            arrow::compute::cast(&naive, &plain)?.as_primitive::<TimestampMicrosecondType>().clone()
+        }
+    };
+    let text = |us: i64| {
+        if us == TIMESTAMP_INFINITY || us == TIMESTAMP_NEG_INFINITY {
+            return Value::from(if us > 0 { "infinity" } else { "-infinity" });
+        }
+        let Some(at) = chrono::DateTime::from_timestamp_micros(us) else { return Value::Null };
+        let offset = zone.map(|z| z.offset_from_utc_datetime(&at.naive_utc()).fix());
+        let local = offset.map_or(at.naive_utc(), |o| at.naive_utc() + o);
+        let fraction = local.and_utc().timestamp_subsec_micros();
+        let mut out = local.format("%Y-%m-%d %H:%M:%S").to_string();
+        if fraction != 0 {
+            out.push_str(format!(".{fraction:06}").trim_end_matches('0'));
+        }
+        if let Some(seconds) = offset.map(|o| o.local_minus_utc()) {
+            out.push_str(&format!("{}{:02}", if seconds < 0 { '-' } else { '+' }, seconds.abs() / 3600));
+            if seconds % 3600 != 0 {
+                out.push_str(&format!(":{:02}", seconds.abs() / 60 % 60));
+            }
+        }
+        Value::Text(out)
+    };
+    Ok(micros.iter().map(|v| v.map_or(Value::Null, text)).collect())
 }
 
 /// An array of a type. Values of another kind are NULL, which our own functions never give.

@@ -40,6 +40,11 @@ fn source(name: &str) -> Result<Option<Arc<ArrowTable>>> {
     }))
 }
 
+/// System functions for FROM whose rows never change.
+pub fn table_functions() -> Vec<(&'static str, Arc<ArrowTable>)> {
+    TABLES.as_ref().map(|t| vec![("pg_get_keywords", t.pg_get_keywords.clone())]).unwrap_or_default()
+}
+
 /// The rows of a relation, if PostgreSQL has rows of its own in it.
 pub fn rows(relation: &'static SystemRelation) -> Result<Option<RecordBatch>> {
     if let Some(done) = CONVERTED.lock().get(relation.name) {

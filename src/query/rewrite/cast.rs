@@ -13,7 +13,7 @@ pub const REG_TYPES: &[&str] = &["regclass", "regtype", "regproc", "regprocedure
 /// Rewrites the expression if it is a cast that needs it.
 pub fn casts(expr: &mut Expr) -> Result<()> {
     if let Expr::TypedString(TypedString { data_type, value, .. }) = expr
-        && !matches!(data_type, DataType::Date | DataType::Time(..) | DataType::Timestamp(..) | DataType::Interval { .. })
+        && !matches!(data_type, DataType::Interval { .. })
     {
         *expr = cast(Expr::Value(value.clone()), data_type.clone());
     }
@@ -30,6 +30,7 @@ pub fn casts(expr: &mut Expr) -> Result<()> {
         Some("jsonb") => Some(call("jsonb_in", vec![operand])),
         Some("uuid") => Some(call("uuid_in", vec![operand])),
         Some("bytea") => bytea(&operand),
+        Some(time @ ("timestamp" | "timestamptz" | "date")) if string(&operand).is_some() => Some(call(&format!("{time}_in"), vec![operand])),
         Some(array) if array.starts_with('_') => array_cast(&operand, data_type),
         _ => None,
     };
