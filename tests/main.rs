@@ -1,6 +1,7 @@
 //! The one binary of integration tests.
 
 mod postgres_source;
+mod postgres_target;
 mod scripts;
 mod support;
 mod tidy;

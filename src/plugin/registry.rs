@@ -2,6 +2,8 @@
 
 #[cfg(feature = "lake")]
 use super::lake;
+#[cfg(feature = "postgres")]
+use super::postgres;
 use super::{Plugin, Role, local};
 
 /// Every plugin, in the order SHOW PIPEPLUGINS lists them.
@@ -13,6 +15,8 @@ pub static PLUGINS: &[&Plugin] = &[
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
     &local::do_nothing::CONNECTOR,
+    #[cfg(feature = "postgres")]
+    &postgres::connector::CONNECTOR,
     #[cfg(feature = "lake")]
     &lake::SOURCE,
     #[cfg(feature = "lake")]
