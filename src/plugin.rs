@@ -10,6 +10,7 @@ pub mod local;
 pub mod option;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod processor;
 pub mod registry;
 pub mod shared;
 

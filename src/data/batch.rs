@@ -2,8 +2,10 @@
 
 use super::position::Position;
 use super::table::TableVersion;
-use arrow::array::RecordBatch;
+use crate::error::Result;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::{filter, filter_record_batch};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -63,6 +65,30 @@ impl Rows {
     /// Bytes of the Arrow buffers, for bounding what is gathered.
     pub fn bytes(&self) -> usize {
         self.after.get_array_memory_size() + self.old_keys.as_ref().map_or(0, |o| o.keys.get_array_memory_size()) + self.ops.len() * 5
+    }
+    /// The rows of a mask, in order. Errors: a mask of another length.
+    pub fn select(&self, mask: &BooleanBuffer) -> Result<Rows> {
+        let by = BooleanArray::new(mask.clone(), None);
+        let bits = |buffer: &BooleanBuffer| -> Result<BooleanBuffer> {
+            let kept = filter(&BooleanArray::new(buffer.clone(), None), &by)?;
+            Ok(kept.as_boolean().values().clone())
+        };
+        let present = match &self.present {
+            None => None,
+            Some(columns) => Some(columns.iter().map(|c| c.as_ref().map(bits).transpose()).collect::<Result<Vec<_>>>()?),
+        };
+        let old_keys = match &self.old_keys {
+            None => None,
+            Some(old) => Some(OldKeys { keys: filter_record_batch(&old.keys, &by)?, set: bits(&old.set)? }),
+        };
+        let kept = |i: &usize| mask.value(*i);
+        Ok(Rows {
+            ops: (0..self.len()).filter(kept).map(|i| self.ops[i]).collect(),
+            after: filter_record_batch(&self.after, &by)?,
+            old_keys,
+            present,
+            txn: (0..self.len()).filter(kept).map(|i| self.txn[i]).collect(),
+        })
     }
 }
 

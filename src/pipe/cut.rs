@@ -1,10 +1,8 @@
 //! Cutting a batch of changes at a transaction's end, and picking rows of a part.
 
-use crate::data::{Batch, Content, OldKeys, Part, Position, Rows};
+use crate::data::{Batch, Content, Part, Position, Rows};
 use crate::error::{Error, Kind, Result};
-use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{filter_record_batch, filter};
 use std::cmp::Ordering;
 
 /// How many of a batch's transactions end at or before a position.
@@ -64,31 +62,7 @@ pub fn cut(batch: Batch, n: usize) -> Result<(Batch, Batch)> {
 
 /// The rows of a mask.
 pub fn select(rows: &Rows, mask: &BooleanBuffer) -> Result<Rows> {
-    let by = BooleanArray::new(mask.clone(), None);
-    let bits = |buffer: &BooleanBuffer| -> Result<BooleanBuffer> {
-        let kept = filter(&BooleanArray::new(buffer.clone(), None), &by)?;
-        Ok(arrow::array::AsArray::as_boolean(&kept).values().clone())
-    };
-    let present = match &rows.present {
-        None => None,
-        Some(columns) => Some(columns.iter().map(|c| c.as_ref().map(bits).transpose()).collect::<Result<Vec<_>>>()?),
-    };
-    let old_keys = match &rows.old_keys {
-        None => None,
-        Some(old) => Some(OldKeys { keys: filter_batch(&old.keys, &by)?, set: bits(&old.set)? }),
-    };
-    let kept = |i: &usize| mask.value(*i);
-    Ok(Rows {
-        ops: (0..rows.len()).filter(kept).map(|i| rows.ops[i]).collect(),
-        after: filter_batch(&rows.after, &by)?,
-        old_keys,
-        present,
-        txn: (0..rows.len()).filter(kept).map(|i| rows.txn[i]).collect(),
-    })
-}
-
-fn filter_batch(batch: &RecordBatch, by: &BooleanArray) -> Result<RecordBatch> {
-    Ok(filter_record_batch(batch, by)?)
+    rows.select(mask)
 }
 
 /// Whether one position lies after another; positions that don't compare are an error of the source.

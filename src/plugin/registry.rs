@@ -4,19 +4,23 @@
 use super::lake;
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::{Plugin, Role, local};
+use super::{Plugin, Role, local, processor};
 
 /// Every plugin, in the order SHOW PIPEPLUGINS lists them.
 pub static PLUGINS: &[&Plugin] = &[
     #[cfg(feature = "postgres")]
-    &super::postgres::SOURCE,
+    &postgres::SOURCE,
     #[cfg(feature = "postgres")]
-    &super::postgres::EXTRACTOR,
+    &postgres::EXTRACTOR,
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
     &local::do_nothing::CONNECTOR,
     #[cfg(feature = "postgres")]
     &postgres::connector::CONNECTOR,
+    &processor::DO_NOTHING,
+    &processor::FILTER,
+    &processor::PROJECT,
+    &processor::SQL,
     #[cfg(feature = "lake")]
     &lake::SOURCE,
     #[cfg(feature = "lake")]
