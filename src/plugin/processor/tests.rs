@@ -1,3 +1,5 @@
+//! One test per rule: what a condition makes of a change, what comes out as which column, what is refused and how.
+
 use super::*;
 use crate::data::{Column, ColumnChange, LogicalType, OldKeys, Op, Rows, SchemaChange};
 use arrow::array::*;
