@@ -1,5 +1,6 @@
 //! The one binary of integration tests.
 
+mod clients;
 mod postgres_source;
 mod postgres_target;
 mod scripts;
