@@ -6,3 +6,4 @@ mod postgres_target;
 mod scripts;
 mod support;
 mod tidy;
+mod wire;

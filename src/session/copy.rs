@@ -1,7 +1,7 @@
 //! `COPY (query) TO STDOUT` in text, CSV and binary: one CopyData message per row, as PostgreSQL sends it and clients rely on.
 
 use super::encode::{Encoder, Format, Style, Write, patch_length};
-use super::rows::pull;
+use super::rows::Batches;
 use super::wire::{Fail, Watch, Wire};
 use crate::error::{Error, Kind, Result};
 use crate::plan::CopyFormat;
@@ -14,14 +14,15 @@ use pgwire::messages::copy::{CopyDone, CopyOutResponse};
 const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// Sends a result as COPY data; gives the number of rows.
-pub async fn copy_out(wire: &mut Wire, watch: &Watch, schema: SchemaRef, mut stream: SendableRecordBatchStream, format: &CopyFormat, style: Style) -> Result<u64, Fail> {
+pub async fn copy_out(wire: &mut Wire, watch: &Watch, schema: SchemaRef, stream: SendableRecordBatchStream, format: &CopyFormat, style: Style) -> Result<u64, Fail> {
     let code = if *format == CopyFormat::Binary { Format::Binary.code() } else { Format::Text.code() };
     let encoder = Encoder::new(schema, &[code], style)?;
     let shape = Shape::new(format, &encoder)?;
     let columns = encoder.columns().count();
     let count = i16::try_from(columns).map_err(|_| Error::new(Kind::LimitExceeded, "COPY can have at most 32767 columns"))?;
     // the first batch before the first byte: an error of the query is then a plain error
-    let mut next = wire.watch(watch, pull(&mut stream)).await?;
+    let mut batches = Batches::of(stream);
+    let mut next = wire.watch(watch, batches.next()).await?;
     wire.put(Backend::CopyOutResponse(CopyOutResponse::new(code as i8, count, vec![code; columns])))?;
     let mut pending = shape.header(&encoder, &mut wire.out)?;
     let mut rows = 0;
@@ -35,7 +36,7 @@ pub async fn copy_out(wire: &mut Wire, watch: &Watch, schema: SchemaRef, mut str
                 watch.check()?;
             }
         }
-        next = wire.watch(watch, pull(&mut stream)).await?;
+        next = wire.watch(watch, batches.next()).await?;
     }
     shape.trailer(pending, &mut wire.out)?;
     wire.put(Backend::CopyDone(CopyDone::new()))?;

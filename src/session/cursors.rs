@@ -1,7 +1,7 @@
 //! DECLARE, FETCH, MOVE and CLOSE. A plain cursor keeps no rows and goes forward; with SCROLL it keeps them, within a bound, and goes
 //! anywhere.
 
-use super::rows::pull;
+use super::rows::Batches;
 use crate::error::{Error, Kind, Result};
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -18,7 +18,7 @@ pub struct Cursor {
     pub binary: bool,
     hold: bool,
     scroll: bool,
-    stream: Option<SendableRecordBatchStream>,
+    batches: Option<Batches>,
     /// Rows that are there: those from `dropped` on.
     kept: VecDeque<RecordBatch>,
     dropped: u64,
@@ -45,7 +45,7 @@ impl Cursor {
     /// A cursor before its first row.
     pub fn new(schema: SchemaRef, stream: SendableRecordBatchStream, options: Options) -> Cursor {
         let Options { hold, scroll, binary, memory } = options;
-        Cursor { schema, binary, hold, scroll, stream: Some(stream), kept: VecDeque::new(), dropped: 0, held: 0, memory: 0, most_memory: memory, at: 0 }
+        Cursor { schema, binary, hold, scroll, batches: Some(Batches::of(stream)), kept: VecDeque::new(), dropped: 0, held: 0, memory: 0, most_memory: memory, at: 0 }
     }
 
     fn there(&self) -> u64 {
@@ -55,8 +55,8 @@ impl Cursor {
     /// Pulls until `rows` rows are there or the result ends.
     async fn reach(&mut self, rows: u64) -> Result<()> {
         while self.there() < rows {
-            let Some(stream) = &mut self.stream else { break };
-            match pull(stream).await? {
+            let Some(batches) = &mut self.batches else { break };
+            match batches.next().await? {
                 Some(batch) => {
                     self.held += batch.num_rows() as u64;
                     self.memory += batch.get_array_memory_size();
@@ -66,7 +66,7 @@ impl Cursor {
                         return Err(e.with_hint("Declare it NO SCROLL, or raise cursor.scroll-memory."));
                     }
                 }
-                None => self.stream = None,
+                None => self.batches = None,
             }
         }
         Ok(())

@@ -180,10 +180,10 @@ impl Session {
         let Some(Statement::Sql(query)) = parsed.into_iter().next().map(|p| p.statement) else {
             return Err(Error::internal("values are no query").into());
         };
-        let Body::Rows { mut stream, .. } = self.run_ast(*query, watch).await? else {
+        let Body::Rows { stream, .. } = self.run_ast(*query, watch).await? else {
             return Err(Error::internal("values are no rows").into());
         };
-        let batch = self.wire.watch(watch, super::rows::pull(&mut stream)).await?;
+        let batch = self.wire.watch(watch, super::rows::Batches::of(stream).next()).await?;
         let batch = batch.filter(|b| b.num_rows() == 1).ok_or_else(|| Error::internal("values are not one row"))?;
         let value = |c: &ArrayRef| ScalarValue::try_from_array(c, 0).map_err(|e| Error::internal("a value can't be read").with_detail(e.strip_backtrace()));
         Ok(batch.columns().iter().map(value).collect::<Result<_>>()?)

@@ -7,6 +7,39 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Batches that are computed ahead of the one being sent.
+const AHEAD: usize = 1;
+
+/// A result's batches, computed by a task of their own: a step of a query that computes for long then holds up neither a cancel nor the
+/// end of the session, and the next batch is made while one is sent. Dropping it ends the query.
+pub struct Batches {
+    coming: mpsc::Receiver<Result<RecordBatch>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Batches {
+    /// Begins to compute.
+    pub fn of(mut stream: SendableRecordBatchStream) -> Batches {
+        let (send, coming) = mpsc::channel(AHEAD);
+        let task = tokio::spawn(async move {
+            while let Some(next) = stream.next().await {
+                let next = next.map_err(crate::query::error::map);
+                let failed = next.is_err();
+                if send.send(next).await.is_err() || failed {
+                    break;
+                }
+            }
+        });
+        Batches { coming, _task: AbortOnDropHandle::new(task) }
+    }
+    /// The next batch; none at the end.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.coming.recv().await.transpose()
+    }
+}
 
 /// A result that is being sent.
 pub struct Rows {
@@ -14,7 +47,7 @@ pub struct Rows {
     pub encoder: Encoder,
     /// Command tag; of `SELECT` the count is appended.
     pub tag: String,
-    stream: Option<SendableRecordBatchStream>,
+    batches: Option<Batches>,
     current: Option<(RecordBatch, usize)>,
     sent: u64,
     limit: u64,
@@ -23,7 +56,7 @@ pub struct Rows {
 impl Rows {
     /// A result that has not begun. `codes` are Bind's result formats, `limit` is `max_result_rows` (0: none).
     pub fn new(schema: SchemaRef, stream: SendableRecordBatchStream, tag: String, codes: &[i16], style: Style, limit: u64) -> Result<Rows> {
-        Ok(Rows { encoder: Encoder::new(schema, codes, style)?, tag, stream: Some(stream), current: None, sent: 0, limit })
+        Ok(Rows { encoder: Encoder::new(schema, codes, style)?, tag, batches: Some(Batches::of(stream)), current: None, sent: 0, limit })
     }
 
     /// Sends rows until the result ends (then true) or `most` are sent; 0 is no limit. Gives the number of rows sent now.
@@ -59,11 +92,11 @@ impl Rows {
         if let Some(current) = self.current.take() {
             return Ok(Some(current));
         }
-        while let Some(stream) = &mut self.stream {
-            match wire.watch(watch, pull(stream)).await? {
+        while let Some(batches) = &mut self.batches {
+            match wire.watch(watch, batches.next()).await? {
                 Some(batch) if batch.num_rows() > 0 => return Ok(Some((batch, 0))),
                 Some(_) => {}
-                None => self.stream = None,
+                None => self.batches = None,
             }
         }
         Ok(None)
@@ -76,14 +109,5 @@ impl Rows {
             return Err(e.with_hint("Use LIMIT, or SET max_result_rows."));
         }
         Ok(())
-    }
-}
-
-/// The next batch of a stream, with errors as the engine's own.
-pub async fn pull(stream: &mut SendableRecordBatchStream) -> Result<Option<RecordBatch>> {
-    match stream.next().await {
-        None => Ok(None),
-        Some(Ok(batch)) => Ok(Some(batch)),
-        Some(Err(e)) => Err(crate::query::error::map(e)),
     }
 }

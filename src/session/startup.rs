@@ -42,8 +42,7 @@ pub async fn connect(front: &Front, peer: Peer) -> Option<Session> {
     // the wire outlives the deadline's future so that the client can be told
     let mut slot = None;
     let login = async {
-        let (client, wire) = negotiate(front, peer, &terminate).await?;
-        let Some(client) = client else { return Ok(None) };
+        let (Some(client), wire) = negotiate(front, peer, &terminate).await? else { return Ok(None) };
         let wire = slot.insert(wire);
         login(front, wire, client, terminate.clone()).await.map(Some)
     };
@@ -60,91 +59,71 @@ pub async fn connect(front: &Front, peer: Peer) -> Option<Session> {
     None
 }
 
-/// TLS and the like, up to a start-up packet.
+/// TLS and the like, up to a start-up packet. None: it was a cancel request.
 async fn negotiate(front: &Front, peer: Peer, terminate: &CancellationToken) -> Result<(Option<Client>, Wire), Closed> {
     let wire = |stream: Box<dyn Stream>| Wire::new(stream, front.bounds, terminate.clone());
-    let mut client = Client { address: None, trusted: false, tls: false, minor: 0, parameters: Vec::new() };
-    let mut tcp = None;
-    let mut wire_now = match peer {
-        Peer::Unix(unix, own) => {
-            client.trusted = own;
-            Some(wire(Box::new(unix)))
-        }
-        Peer::Tcp(stream, address) => {
-            client.address = Some(address);
-            stream.set_nodelay(true)?;
+    let client = |address, trusted, tls| Client { address, trusted, tls, minor: 0, parameters: Vec::new() };
+    match peer {
+        Peer::Unix(unix, own) => first_packets(front, wire(Box::new(unix)), client(None, own, false)).await,
+        Peer::Tcp(mut tcp, address) => {
+            tcp.set_nodelay(true)?;
             let mut first = [0u8];
-            if stream.peek(&mut first).await? == 0 {
+            if tcp.peek(&mut first).await? == 0 {
                 return Err(Closed::Gone);
             }
             if first[0] == TLS_HANDSHAKE {
                 let tls = front.tls.as_ref().ok_or(Closed::Gone)?;
-                client.tls = true;
-                Some(wire(tls.accept(stream, true).await?))
-            } else {
-                tcp = Some(stream);
-                None
+                return first_packets(front, wire(tls.accept(tcp, true).await?), client(Some(address), false, true)).await;
             }
+            // packets before TLS are read by their exact length: nothing that comes before the handshake is kept for after it
+            let mut body = exact_packet(&mut tcp).await?;
+            if let Ok(Packet::Gss) = message::packet(body.clone()) {
+                answer(&mut tcp, GssEncResponse::BYTE_REFUSE).await?;
+                body = exact_packet(&mut tcp).await?;
+            }
+            if let (Ok(Packet::Ssl), Some(tls)) = (message::packet(body.clone()), &front.tls) {
+                answer(&mut tcp, SslResponse::BYTE_ACCEPT).await?;
+                return first_packets(front, wire(tls.accept(tcp, false).await?), client(Some(address), false, true)).await;
+            }
+            with_packet(front, wire(Box::new(tcp)), client(Some(address), false, false), body).await
         }
-    };
-    // over TCP, packets before TLS are read by their exact length: nothing that comes before the handshake is kept for after it
+    }
+}
+
+async fn first_packets(front: &Front, mut wire: Wire, client: Client) -> Result<(Option<Client>, Wire), Closed> {
+    let body = wire.packet().await?;
+    with_packet(front, wire, client, body).await
+}
+
+/// From a packet on where TLS is no longer to be had: encryption is refused, cancel requests are carried out.
+async fn with_packet(front: &Front, mut wire: Wire, mut client: Client, mut body: bytes::Bytes) -> Result<(Option<Client>, Wire), Closed> {
     loop {
-        let body = match (&mut wire_now, &mut tcp) {
-            (Some(wire), _) => wire.packet().await?,
-            (None, Some(tcp)) => exact_packet(tcp).await?,
-            (None, None) => return Err(Closed::Gone),
-        };
         match message::packet(body) {
-            Ok(Packet::Ssl) => match (tcp.take(), &front.tls) {
-                (Some(mut stream), Some(tls)) => {
-                    answer(&mut stream, SslResponse::BYTE_ACCEPT).await?;
-                    client.tls = true;
-                    wire_now = Some(wire(tls.accept(stream, false).await?));
-                }
-                (Some(mut stream), None) => {
-                    answer(&mut stream, SslResponse::BYTE_REFUSE).await?;
-                    tcp = Some(stream);
-                }
-                (None, _) => refuse(&mut wire_now, Backend::SslResponse(SslResponse::Refuse)).await?,
-            },
-            Ok(Packet::Gss) => match &mut tcp {
-                Some(stream) => answer(stream, GssEncResponse::BYTE_REFUSE).await?,
-                None => refuse(&mut wire_now, Backend::GssEncResponse(GssEncResponse::Refuse)).await?,
-            },
+            Ok(Packet::Ssl) => wire.put(Backend::SslResponse(SslResponse::Refuse)).map_err(Closed::Fatal)?,
+            Ok(Packet::Gss) => wire.put(Backend::GssEncResponse(GssEncResponse::Refuse)).map_err(Closed::Fatal)?,
             Ok(Packet::Cancel { pid, key }) => {
                 if front.keys.fits(pid, &key) {
                     front.engine.sessions.cancel(pid);
                 }
-                return Err(Closed::Gone);
+                return Ok((None, wire));
             }
             Ok(Packet::Startup { minor, parameters }) => {
                 (client.minor, client.parameters) = (minor, parameters);
-                let ready = match (wire_now, tcp) {
-                    (Some(wire), _) => wire,
-                    (None, Some(stream)) => wire(Box::new(stream)),
-                    (None, None) => return Err(Closed::Gone),
-                };
-                return Ok((Some(client), ready));
+                return Ok((Some(client), wire));
             }
             Err(e) => {
-                if let Some(mut ready) = wire_now.or_else(|| tcp.map(|stream| wire(Box::new(stream)))) {
-                    ready.fatal(&e).await;
-                }
+                wire.fatal(&e).await;
                 return Err(Closed::Gone);
             }
         }
+        wire.flush().await?;
+        body = wire.packet().await?;
     }
 }
 
 async fn answer(stream: &mut TcpStream, byte: u8) -> Result<(), Closed> {
     use tokio::io::AsyncWriteExt;
     Ok(stream.write_all(&[byte]).await?)
-}
-
-async fn refuse(wire: &mut Option<Wire>, message: Backend) -> Result<(), Closed> {
-    let Some(wire) = wire else { return Err(Closed::Gone) };
-    wire.put(message).map_err(Closed::Fatal)?;
-    wire.flush().await
 }
 
 /// One packet, and not a byte more.

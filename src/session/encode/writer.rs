@@ -127,26 +127,7 @@ fn text(array: &ArrayRef, oid: u32, style: &Style) -> Result<Put> {
             let scale = *scale;
             each!(array, Decimal256Type, |v, out| numeric::text_i256(v, scale, out))
         }
-        Utf8 => bytes!(array.as_string::<i32>(), |v, out| put_slice(v.as_bytes(), out)),
-        LargeUtf8 => bytes!(array.as_string::<i64>(), |v, out| put_slice(v.as_bytes(), out)),
-        Utf8View => bytes!(array.as_string_view(), |v, out| put_slice(v.as_bytes(), out)),
-        FixedSizeBinary(16) => bytes!(array.as_fixed_size_binary(), |v, out| uuid_text(v, out)),
-        FixedSizeBinary(_) => {
-            let escape = style.bytea_escape;
-            bytes!(array.as_fixed_size_binary(), |v, out| bytea_text(v, escape, out))
-        }
-        Binary => {
-            let escape = style.bytea_escape;
-            bytes!(array.as_binary::<i32>(), |v, out| bytea_text(v, escape, out))
-        }
-        LargeBinary => {
-            let escape = style.bytea_escape;
-            bytes!(array.as_binary::<i64>(), |v, out| bytea_text(v, escape, out))
-        }
-        BinaryView => {
-            let escape = style.bytea_escape;
-            bytes!(array.as_binary_view(), |v, out| bytea_text(v, escape, out))
-        }
+        Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => bytes_text(array, style)?,
         Date32 => each!(array, Date32Type, |v, out| datetime::date_text(v, out)),
         Date64 => each!(array, Date64Type, |v, out| datetime::date_text(date64(v)?, out)),
         Time32(_) | Time64(_) => {
@@ -177,6 +158,23 @@ fn text(array: &ArrayRef, oid: u32, style: &Style) -> Result<Put> {
         List(_) | LargeList(_) | FixedSizeList(..) | ListView(_) | LargeListView(_) => nested::array_text(array, oid, style)?,
         Struct(_) => nested::record_text(array, style)?,
         Map(..) => nested::json(array)?,
+        other => return Err(unsupported(other)),
+    })
+}
+
+/// Strings, bytes and UUIDs.
+fn bytes_text(array: &ArrayRef, style: &Style) -> Result<Put> {
+    use DataType::*;
+    let escape = style.bytea_escape;
+    Ok(match array.data_type() {
+        Utf8 => bytes!(array.as_string::<i32>(), |v, out| put_slice(v.as_bytes(), out)),
+        LargeUtf8 => bytes!(array.as_string::<i64>(), |v, out| put_slice(v.as_bytes(), out)),
+        Utf8View => bytes!(array.as_string_view(), |v, out| put_slice(v.as_bytes(), out)),
+        FixedSizeBinary(16) => bytes!(array.as_fixed_size_binary(), |v, out| uuid_text(v, out)),
+        FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary(), |v, out| bytea_text(v, escape, out)),
+        Binary => bytes!(array.as_binary::<i32>(), |v, out| bytea_text(v, escape, out)),
+        LargeBinary => bytes!(array.as_binary::<i64>(), |v, out| bytea_text(v, escape, out)),
+        BinaryView => bytes!(array.as_binary_view(), |v, out| bytea_text(v, escape, out)),
         other => return Err(unsupported(other)),
     })
 }
