@@ -16,7 +16,9 @@ const AHEAD: usize = 1;
 /// A result's batches, computed by a task of their own: a step of a query that computes for long then holds up neither a cancel nor the
 /// end of the session, and the next batch is made while one is sent. Dropping it ends the query.
 pub struct Batches {
-    coming: mpsc::Receiver<Result<RecordBatch>>,
+    /// The end is a message, too: a task that panics says nothing, and that must not look like the end of the rows.
+    coming: mpsc::Receiver<Result<Option<RecordBatch>>>,
+    ended: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -25,19 +27,24 @@ impl Batches {
     pub fn of(mut stream: SendableRecordBatchStream) -> Batches {
         let (send, coming) = mpsc::channel(AHEAD);
         let task = tokio::spawn(async move {
-            while let Some(next) = stream.next().await {
-                let next = next.map_err(crate::query::error::map);
-                let failed = next.is_err();
-                if send.send(next).await.is_err() || failed {
+            loop {
+                let next = stream.next().await.transpose().map_err(crate::query::error::map);
+                let last = !matches!(next, Ok(Some(_)));
+                if send.send(next).await.is_err() || last {
                     break;
                 }
             }
         });
-        Batches { coming, _task: AbortOnDropHandle::new(task) }
+        Batches { coming, ended: false, _task: AbortOnDropHandle::new(task) }
     }
     /// The next batch; none at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.coming.recv().await.transpose()
+        if self.ended {
+            return Ok(None);
+        }
+        let next = self.coming.recv().await.unwrap_or_else(|| Err(Error::internal("a query broke off").with_detail("Its task ended without a word.")));
+        self.ended = !matches!(next, Ok(Some(_)));
+        next
     }
 }
 
@@ -109,5 +116,24 @@ impl Rows {
             return Err(e.with_hint("Use LIMIT, or SET max_result_rows."));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Schema;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_query_that_panics_is_no_short_result() {
+        let schema = Arc::new(Schema::empty());
+        let batch = RecordBatch::new_empty(schema.clone());
+        let stream = futures::stream::iter([false, true]).map(move |bad| if bad { panic!("a bug in a kernel") } else { Ok(batch.clone()) });
+        let mut batches = Batches::of(Box::pin(RecordBatchStreamAdapter::new(schema, stream)));
+        assert!(batches.next().await.expect("one batch").is_some());
+        assert_eq!(batches.next().await.expect_err("broken off").sqlstate(), "XX000");
+        assert!(batches.next().await.expect("over").is_none());
     }
 }

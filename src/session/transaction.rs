@@ -124,11 +124,9 @@ impl Session {
             self.remark(&[Notice::warning("25P01", "there is no transaction in progress")], None)?;
         }
         let tag = match &self.state.block {
-            Block::Failed { .. } => {
-                self.undo();
-                "ROLLBACK"
-            }
-            _ if well => {
+            Block::None if well => "COMMIT",
+            Block::None => "ROLLBACK",
+            Block::Open { .. } if well => {
                 self.commit(watch).await?;
                 "COMMIT"
             }

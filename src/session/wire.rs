@@ -62,6 +62,9 @@ pub struct Bounds {
     pub stall: Duration,
 }
 
+/// How many times its usual size the buffer may keep after a row that was large.
+const OVERSIZE: usize = 4;
+
 /// A connection.
 pub struct Wire {
     stream: Box<dyn Stream>,
@@ -200,6 +203,9 @@ impl Wire {
             () = terminate.cancelled() => Err(Closed::Gone),
         };
         self.out.clear();
+        if self.out.capacity() > OVERSIZE * self.bounds.send {
+            self.out.shrink_to(self.bounds.send);
+        }
         result
     }
 
