@@ -22,6 +22,8 @@ mod snapshot;
 pub mod state;
 pub mod status;
 pub mod supervisor;
+#[cfg(test)]
+mod testing;
 mod window;
 
 pub use session::Control;

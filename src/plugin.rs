@@ -426,8 +426,8 @@ pub struct Begin {
     pub tables: Vec<TargetTable>,
     /// Snapshot writers that will be asked for, at most (each is a shard of a whole target: 1..=n).
     pub snapshot_writers: u32,
-    /// The catalog's last epoch of this pipe that is known to have been taken; 0: none yet. A per_shard target verifies that each shard is at or
-    /// above it and below `epoch` (a `begin` that broke off may have left any number between); else the catalog was copied or restored: `Fenced`.
+    /// The catalog's last epoch of this pipe that is known to have been taken; 0: none yet. Shards may be below it (a table that had FAILED) or
+    /// above it (a `begin` that broke off). At or above `epoch`: another process took it, `Fenced`. Whether what is there is ours, the seqs tell.
     pub last_epoch: i64,
     /// The epoch to take, stored in the catalog beforehand and never drawn twice. A whole target counts in the target and answers its own.
     pub epoch: i64,

@@ -359,6 +359,10 @@ impl Ledger for CatalogLedger {
         catalog::id::next_generation(last.max(stored))
     }
 
+    fn draw_epoch(&self, last: i64) -> i64 {
+        super::checkpoint::next_epoch(last, chrono::Utc::now().timestamp(), rand::random())
+    }
+
     fn note(&self, note: Note) {
         let change = match note {
             Note::Exception { table, fault, attempt, retry_in } => {

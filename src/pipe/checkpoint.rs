@@ -20,6 +20,18 @@ pub fn epoch_of(seq: i64) -> i64 {
     seq >> 32
 }
 
+/// Epochs count units of this many seconds since 2026-01-01, each with as many numbers to draw from; 31 bits last until 2094.
+const EPOCH_UNIT: i64 = 16;
+const EPOCH_BEGAN: i64 = 1_767_225_600;
+
+/// An epoch after `last`. By the clock, so that a catalog restored from a backup does not stay below what its later state took for ever; partly
+/// random, so that two copies of a catalog don't draw the same. Order never depends on the clock: it is `last + 1` at least.
+pub fn next_epoch(last: i64, unix_seconds: i64, random: f64) -> i64 {
+    let number = (random * EPOCH_UNIT as f64) as i64;
+    let by_clock = ((unix_seconds - EPOCH_BEGAN).max(0) / EPOCH_UNIT) * EPOCH_UNIT + number;
+    by_clock.max(last + 1 + number)
+}
+
 /// Why a table or a pipe does not go on, as it is kept and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {

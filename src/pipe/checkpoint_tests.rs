@@ -36,6 +36,15 @@ fn a_seq_orders_by_epoch_then_counter() {
 }
 
 #[test]
+fn an_epoch_grows_and_a_restored_catalog_is_not_left_behind() {
+    let now = EPOCH_BEGAN + 1000;
+    assert_eq!(next_epoch(0, now, 0.0), 992);
+    assert!(next_epoch(992, now, 0.0) > 992 && next_epoch(5000, now, 0.99) > 5000, "whatever the clock says");
+    assert!(next_epoch(7, now + 3600, 0.5) > next_epoch(992, now, 0.99), "an hour later, from an old backup");
+    assert!(next_epoch(0, EPOCH_BEGAN + 67 * 365 * 86_400, 0.99) < i64::from(i32::MAX));
+}
+
+#[test]
 fn a_checkpoint_comes_back_from_its_text() {
     let mut c = checkpoint(seq(3, 4), 7);
     c.tables.insert(TableId(2), table(TableState::Failed));

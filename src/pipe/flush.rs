@@ -125,12 +125,14 @@ impl Session {
         for shard in flush.work.keys().filter(|s| !failures.iter().any(|(f, ..)| f == *s)) {
             self.book.shards.insert(*shard, flush.seq);
         }
-        for (shard, _, _) in &failures {
+        for (shard, table, _) in &failures {
             self.writers.remove(shard);
+            if matches!(flush.work.get(shard), Some(Work::Swap { .. })) {
+                flush.done.extend(self.wants_of(*table));
+            }
         }
         let failed = failures.into_iter().map(|(_, table, fault)| (table, fault)).collect();
-        let done = self.mark_failed(&mut flush.tables, failed);
-        flush.done.extend(done);
+        self.mark_failed(&mut flush.tables, failed);
         self.join_passed(flush)
     }
 

@@ -138,6 +138,8 @@ impl Intake {
     /// Everything of a batch that is to be written, in order.
     pub async fn take(&mut self, batch: Batch, tables: &Tables, window: &mut Option<Window>) -> Result<Vec<Taken>> {
         let mut out = Vec::new();
+        // No batch that gets here crosses E: its first transaction tells. What lies after E is not completed at E.
+        let early = window.as_ref().is_some_and(|w| batch.txns.first().is_some_and(|t| w.end.reached(&t.position)));
         for part in batch.parts {
             // The stream drops changes of tables that are not in it.
             let Some(mark) = tables.get(&part.table.id).filter(|m| m.state.in_stream()) else { continue };
@@ -146,7 +148,7 @@ impl Intake {
                 Content::Rows(rows) => {
                     let Some(rows) = self.wanted(rows, &batch.txns, mark)? else { continue };
                     let rows = match window {
-                        Some(window) if mark.state == TableState::Catchup => window.complete(&part.table, rows).await?,
+                        Some(window) if early && mark.state == TableState::Catchup => window.complete(&part.table, rows).await?,
                         _ => rows,
                     };
                     let part = self.thaw(Part { table: part.table, content: Content::Rows(rows) })?;

@@ -99,6 +99,8 @@ pub trait Ledger: Send + Sync {
     async fn structures(&self) -> Result<BTreeMap<TableId, Structure>>;
     /// A generation that was never used, whatever was restored.
     fn draw_generation(&self, last: i64) -> i64;
+    /// An epoch after `last`, that no copy of this catalog draws, and that is above those which a later state of it has drawn.
+    fn draw_epoch(&self, last: i64) -> i64;
     /// Adds to the pipe's history; nobody waits for it.
     fn note(&self, note: Note);
 }

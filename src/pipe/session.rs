@@ -22,9 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// Epochs are drawn with a random stride, so that two copies of one catalog don't draw the same.
-const EPOCH_STRIDE: i64 = 1000;
-
 /// What opens a pipe's ends. Each call makes a new value.
 pub trait Ends: Send + Sync {
     /// The source.
@@ -312,14 +309,15 @@ impl Session {
     /// Takes the epoch in the target and reads its marks.
     async fn begin(&mut self) -> Result<()> {
         let last_epoch = self.book.epoch;
-        let epoch = last_epoch.max(self.book.drawn) + 1 + rand::random_range(0..EPOCH_STRIDE);
+        let epoch = self.cx.ledger.draw_epoch(last_epoch.max(self.book.drawn));
         if self.commit == Commit::PerShard {
             self.book.drawn = epoch;
             self.cx.ledger.write(Entry { book: Some(&self.book), ..Entry::default() }).await?;
         }
         let wanted = self.wanted_tables();
         let failed = |id: &TableId| self.book.now.tables.get(id).is_some_and(|m| m.state == TableState::Failed);
-        let ids: Vec<TableId> = self.versions.keys().filter(|id| wanted.contains(id) || (self.book.now.tables.contains_key(id) && !failed(id))).copied().collect();
+        let open = |id: &TableId| self.book.intent.as_ref().is_some_and(|i| i.work.contains_key(&Shard(id.0)));
+        let ids: Vec<TableId> = self.versions.keys().filter(|id| wanted.contains(id) || open(id) || (self.book.now.tables.contains_key(id) && !failed(id))).copied().collect();
         let mut tables = Vec::with_capacity(ids.len());
         for id in &ids {
             tables.push(TargetTable::clone(&*self.live_target(*id)?));
@@ -436,7 +434,7 @@ impl Session {
         if self.book.stage == Stage::Setup {
             self.set_up(failures).await?;
         } else if !failures.is_empty() {
-            self.fail_tables(failures).await?;
+            self.fail_tables(failures, Vec::new()).await?;
         }
         self.cx.settled.store(true, Ordering::Release);
         self.check_any_left()
@@ -445,7 +443,7 @@ impl Session {
     /// SETUP: tables are made at the target, all in one numbered flush.
     async fn set_up(&mut self, failures: Vec<(TableId, Fault)>) -> Result<()> {
         let mut tables = self.book.now.tables.clone();
-        let done = self.mark_failed(&mut tables, failures);
+        self.mark_failed(&mut tables, failures);
         let mut work = BTreeMap::new();
         let ids: Vec<TableId> = tables.iter().filter(|(_, m)| m.state != TableState::Failed).map(|(id, _)| *id).collect();
         for id in &ids {
@@ -455,31 +453,28 @@ impl Session {
             self.writer(shard).await?.write(Input::Setup(target)).await?;
             work.insert(shard, Work::Setup { generation });
         }
-        self.flush(self.reached.clone(), self.witness.clone(), work, tables, done).await?;
+        self.flush(self.reached.clone(), self.witness.clone(), work, tables, Vec::new()).await?;
         ids.iter().for_each(|id| self.cx.live.show(*id, None));
         self.cx.ledger.note(Note::Event { event: "set up", detail: format!("{} tables", ids.len()) });
         Ok(())
     }
 
     /// Tables leave the stream, in a numbered flush of their own.
-    pub(super) async fn fail_tables(&mut self, failures: Vec<(TableId, Fault)>) -> Result<()> {
+    pub(super) async fn fail_tables(&mut self, failures: Vec<(TableId, Fault)>, done: Vec<Done>) -> Result<()> {
         let mut tables = self.book.now.tables.clone();
-        let done = self.mark_failed(&mut tables, failures);
+        self.mark_failed(&mut tables, failures);
         self.flush(self.reached.clone(), self.witness.clone(), BTreeMap::new(), tables, done).await
     }
 
-    /// Marks them, and gives the requests that have failed with them.
-    pub(super) fn mark_failed(&mut self, tables: &mut Tables, failures: Vec<(TableId, Fault)>) -> Vec<Done> {
-        let mut done = Vec::new();
+    /// Marks them. Requests for new copies of them stay: they bring the tables back.
+    pub(super) fn mark_failed(&mut self, tables: &mut Tables, failures: Vec<(TableId, Fault)>) {
         for (id, fault) in failures {
             let name = self.cx.table(id).map(|t| t.name.clone());
             self.cx.ledger.note(Note::Exception { table: name, fault: fault.clone(), attempt: None, retry_in: None });
-            done.extend(self.wants_of(id));
             if let Some(mark) = tables.get_mut(&id) {
                 (mark.state, mark.error) = (TableState::Failed, Some(fault));
             }
         }
-        done
     }
 
     /// A request for a table that can't be carried out; the table itself is left as it is, or FAILED where it has no copy.
@@ -490,7 +485,7 @@ impl Session {
         self.cx.ledger.write(Entry { done: &done, ..Entry::default() }).await
     }
 
-    fn wants_of(&self, id: TableId) -> Vec<Done> {
+    pub(super) fn wants_of(&self, id: TableId) -> Vec<Done> {
         let concerns = |w: &Wanted| matches!(&w.what, Wish::Copy(tables) if tables.contains(&id));
         self.cx.ledger.wanted().iter().filter(|w| concerns(w)).map(|w| Done { want: w.id, table: Some(id) }).collect()
     }

@@ -108,7 +108,13 @@ impl Session {
         let done = side.want.map(|want| Done { want, table: Some(side.table) });
         let mut flush = self.seal(self.reached.clone(), self.witness.clone(), work, tables, done.into_iter().collect());
         flush.structures.push((side.table, Structure::of(&side.version)));
-        self.finish(flush).await?;
+        if let Err(e) = self.finish(flush).await {
+            // The target does not take the copy: the request has failed, or it would be copied again and again.
+            if self.cx.is_table_error(&e) == Some(side.table) {
+                self.refuse(side.table, &e).await?;
+            }
+            return Err(e);
+        }
         self.cx.live.show(side.table, None);
         self.versions.insert(side.table, side.version.clone());
         self.follow()?;
@@ -151,7 +157,8 @@ impl Session {
         } else {
             let waiting = TableMark { state: TableState::Waiting, generation: 0, from: None, error: None };
             self.book.now.tables.entry(table).or_insert(waiting);
-            self.fail_tables(vec![(table, Fault::of(error))]).await?;
+            let done = self.wants_of(table);
+            self.fail_tables(vec![(table, Fault::of(error))], done).await?;
         }
         Ok(None)
     }

@@ -123,7 +123,7 @@ impl Session {
         }
         let failed: Vec<_> = std::mem::take(&mut *queue.failed.lock()).into_iter().collect();
         if !failed.is_empty() {
-            self.fail_tables(failed).await?;
+            self.fail_tables(failed, Vec::new()).await?;
         }
         let control = *self.cx.control.borrow();
         match control {
