@@ -246,6 +246,8 @@ impl Session {
             self.writers.remove(&shard);
         }
         self.book.shards.remove(&shard);
+        // Its shard's number is forgotten: if it comes back, another `begin` reads it.
+        self.begun.remove(&table);
         self.follow()?;
         self.cx.ledger.note(Note::Event { event: "table left", detail: self.cx.table(table).map_or(String::new(), |t| t.name.to_string()) });
         Ok(())

@@ -35,6 +35,7 @@ pub struct NodeState {
     pub failed: Option<String>,
     /// Of the session under way.
     pub live: Option<Arc<Live>>,
+    pub control: Option<watch::Sender<Control>>,
 }
 
 /// All that the values of a world share.
@@ -155,7 +156,8 @@ fn process(shared: Shared, node: u64, commit: Commit, exact: bool) -> Process {
     Box::pin(async move {
         let options = Arc::new(options());
         let mut runner = Runner::new(Restarts::new(options.restart.clone()));
-        let (_keep, control) = watch::channel(Control::Run);
+        let (sender, control) = watch::channel(Control::Run);
+        shared.lock().node_mut(node).control = Some(sender);
         let mut failures = Vec::new();
         loop {
             let cat = shared.lock().node_mut(node).cat.clone();
@@ -183,6 +185,8 @@ fn process(shared: Shared, node: u64, commit: Commit, exact: bool) -> Process {
                     shared.lock().node_mut(node).failed = Some(e.to_string());
                     return;
                 }
+                // STOP; the next step starts it again.
+                Next::Stopped => return,
                 other => panic!("nobody asked for this end: {other:?}"),
             }
             super::gate().await;
@@ -196,8 +200,9 @@ pub enum Mode {
     Hostile,
 }
 
-const HEALTHY: [&str; 9] =
-    ["crash", "crash", "crash", "target connection", "source connection", "slot moves back", "poison", "add or resync table", "add or resync table"];
+const HEALTHY: [&str; 12] = [
+    "crash", "crash", "crash", "target connection", "source connection", "slot moves back", "poison", "add or resync table", "add or resync table", "stop and start", "resync running pipe", "drop table",
+];
 const HOSTILE: [&str; 13] = [
     "copy", "copy", "restore target", "restore catalog", "restore catalog", "restore source", "restore source, same timeline", "slot made anew", "log reset", "drop and create",
     "drop and create", "start", "resync pipe",
@@ -274,7 +279,7 @@ impl World {
 
     fn add_node(&mut self, cat: Cat) -> u64 {
         self.last_node += 1;
-        self.shared.lock().nodes.insert(self.last_node, NodeState { cat, backups: Vec::new(), failed: None, live: None });
+        self.shared.lock().nodes.insert(self.last_node, NodeState { cat, backups: Vec::new(), failed: None, live: None, control: None });
         self.last_node
     }
 
@@ -339,6 +344,24 @@ impl World {
                 let cat = &mut s.node_mut(node).cat;
                 if cat.book.stage == Stage::Run && !cat.wants_table(table) {
                     cat.wants.push(Wanted { id, what: Wish::Copy([table].into()) });
+                }
+            }
+            "stop and start" => {
+                if let Some(control) = &self.shared.lock().node_mut(node).control {
+                    control.send_replace(Control::Stop);
+                }
+            }
+            "resync running pipe" => {
+                let id = Uuid::from_u128(self.rng.random());
+                self.shared.lock().node_mut(node).cat.wants.push(Wanted { id, what: Wish::CopyAll });
+            }
+            "drop table" => {
+                let id = Uuid::from_u128(self.rng.random());
+                let table = TableId(TABLES[self.rng.random_range(0..3)]);
+                let mut s = self.shared.lock();
+                let cat = &mut s.node_mut(node).cat;
+                if cat.book.stage == Stage::Run && cat.members.len() > 1 && cat.members.contains(&table) && !cat.wants_table(table) {
+                    cat.wants.push(Wanted { id, what: Wish::Leave(table) });
                 }
             }
             _ => self.hostile(what),
