@@ -13,6 +13,7 @@ mod intake;
 pub mod ledger;
 mod linked;
 pub mod options;
+mod provision;
 pub mod restart;
 mod run;
 pub mod runner;

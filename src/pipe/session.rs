@@ -1,20 +1,21 @@
 //! One session of a pipe: from `begin` to the first error. It begins by comparing target, catalog and source in the order of the delivery
 //! rules, finishes what a crash left open, copies what is not copied, and follows the changes.
 
-use super::checkpoint::{self, Book, Checkpoint, Done, Fate, Fault, Provisioned, Stage, Start, TableMark, Tables, Work};
+use super::checkpoint::{self, Book, Done, Fate, Fault, Stage, Start, TableMark, Tables, Work};
 use super::failpoint::hit;
 use super::intake::{Intake, Names, Shape};
-use super::ledger::{Entry, Ledger, Note, Structure, Wanted, Wish};
+use super::ledger::{Entry, Ledger, Note, Wanted, Wish};
 use super::options::RunOptions;
+use super::provision::{begin_anew_if_asked, fetch, provision_book};
 use super::side_run::SideRun;
-use super::state::{ConnectionEvent, TableEvent, TableState};
+use super::state::{TableEvent, TableState};
 use super::status::Live;
 use super::window::Window;
 use crate::data::{Batch, Position, TableId, TableName, TableVersion, Witness};
 use crate::error::{Error, Kind, Result, Retry};
 use crate::plugin::{
-    Anchor, AnchorKind, AnchorRequest, Begin, Capabilities, Commit, Committed, Connector, Extractor, Input, Needs, Options, PipeRef, Place, Processor, Resume, Scanner, Shard, Source,
-    TargetTable, Writer, WriterRole, failed_findings,
+    Anchor, AnchorKind, AnchorRequest, Begin, Capabilities, Commit, Committed, Connector, Extractor, Input, Options, PipeRef, Place, Processor, Resume, Scanner, Shard, Source, TargetTable,
+    Writer, WriterRole,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -160,66 +161,6 @@ pub async fn run(cx: Arc<Context>, failures: Vec<(TableId, Fault)>) -> Result<En
     session.run().await
 }
 
-/// Takes the position of a pipe that copies no history, at CREATE. Nothing at the target is touched but looked at.
-pub async fn provision(cx: &Context) -> Result<Position> {
-    let mut book = cx.ledger.book().await?;
-    if book.stage == Stage::New {
-        let (mut source, mut connector) = (cx.ends.source()?, cx.ends.connector()?);
-        provision_book(cx, &mut book, &mut source, &mut connector, Vec::new()).await?;
-    }
-    Ok(book.now.position)
-}
-
-/// PROVISIONING: checks both ends, takes the anchor, and stores it with the tables.
-async fn provision_book(cx: &Context, book: &mut Book, source: &mut Box<dyn Source>, connector: &mut Box<dyn Connector>, done: Vec<Done>) -> Result<(Anchor, BTreeSet<TableName>)> {
-    let members: Vec<&PipeTable> = cx.tables.iter().filter(|t| !t.wanted).collect();
-    let generation = cx.ledger.draw_generation(book.now.generation);
-    let versions = fetch(source, &members, generation).await?;
-    let (o, options) = (&cx.options, cx.ends.extractor_options());
-    let inserts_only = o.inclusion.insert && !o.inclusion.update && !o.inclusion.delete;
-    let needs = Needs { changes: o.follows(), tables: versions.clone(), inserts_only, write: false, options: Some(options.clone()) };
-    if let Some(error) = failed_findings(&source.check(&needs).await?) {
-        return Err(error);
-    }
-    let mut shape = cx.shape(true)?;
-    let targets = versions.iter().map(|t| Ok(TargetTable::clone(&*shape.target(t, generation, Place::Live)?))).collect::<Result<Vec<_>>>()?;
-    let mut wire = BTreeSet::new();
-    for prepared in connector.prepare(&targets).await? {
-        wire.extend(prepared.wire.map(|_| prepared.target));
-        prepared.notices.into_iter().for_each(|detail| cx.ledger.note(Note::Event { event: "notice", detail }));
-    }
-    let history = o.history && o.inclusion.insert;
-    let readers = if history { o.parallelism } else { 0 };
-    let kind = if o.follows() { AnchorKind::Durable } else { AnchorKind::Instant };
-    let request = AnchorRequest { kind, pipe: Some(cx.pipe.clone()), tables: versions.clone(), readers, options: Some(options) };
-    let anchor = source.anchor(request).await?;
-    hit("after-anchor").await?;
-    let state = if history || o.inclusion.structures_only() { TableState::Snapshot } else { TableState::Joined };
-    let mark = |t: &Arc<TableVersion>| (t.id, TableMark { state, generation, from: Some(anchor.position.clone()), error: None });
-    book.stage = Stage::Setup;
-    book.provisioned = Some(Provisioned { identity: anchor.identity.clone(), anchor: anchor.position.clone() });
-    book.now = Checkpoint { seq: 0, position: anchor.position.clone(), witness: None, generation, tables: versions.iter().map(mark).collect() };
-    (book.shards, book.intent) = (BTreeMap::new(), None);
-    let structures: Vec<_> = versions.iter().map(|t| (t.id, Structure::of(t))).collect();
-    cx.ledger.write(Entry { book: Some(book), done: &done, structures: &structures, ..Entry::default() }).await?;
-    cx.ledger.note(Note::Event { event: "anchored", detail: anchor.position.to_string() });
-    hit("after-provision").await?;
-    Ok((anchor, wire))
-}
-
-/// The present structure of tables, in their order, with number and generation.
-pub(super) async fn fetch(source: &mut Box<dyn Source>, tables: &[&PipeTable], generation: i64) -> Result<Vec<Arc<TableVersion>>> {
-    let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found = source.tables(Some(&names)).await?;
-    if found.len() != tables.len() {
-        return Err(Error::internal("a source answered for other tables than it was asked for"));
-    }
-    Ok(found.into_iter().zip(tables).map(|(v, t)| Arc::new(TableVersion { id: t.id, generation, ..v })).collect())
-}
-
 impl Session {
     /// Everything up to the point where chunks are copied. Gives the anchor of a first run.
     async fn open(cx: Arc<Context>, failures: Vec<(TableId, Fault)>) -> Result<(Session, Option<Anchor>)> {
@@ -230,7 +171,7 @@ impl Session {
             Stage::New => Some(provision_book(&cx, &mut book, &mut source, &mut connector, done).await?),
             _ => None,
         };
-        let (alive, wire) = alive.map_or((None, BTreeSet::new()), |(anchor, wire)| (Some(anchor), wire));
+        let (mut alive, wire) = alive.map_or((None, BTreeSet::new()), |(anchor, wire)| (Some(anchor), wire));
         let commit = cx.ends.target_can().commit;
         let mut session = Session {
             intake: Intake::new(cx.shape(false)?, cx.options.clone(), Place::Live),
@@ -264,9 +205,8 @@ impl Session {
         hit("after-begin").await?;
         session.start_up().await?;
         hit("after-connect").await?;
-        let mut alive = alive;
         session.open_window(&mut alive).await?;
-        session.cx.live.set_connection(session.cx.live.connection().step(ConnectionEvent::Reached).unwrap_or(session.cx.live.connection()), None, None);
+        session.cx.live.up();
         session.finish_what_is_open(failures).await?;
         Ok((session, alive))
     }
@@ -286,8 +226,7 @@ impl Session {
 
     /// Structures at the pipe's position; of tables that are to join, today's.
     async fn load_versions(&mut self) -> Result<()> {
-        let stored = self.cx.ledger.structures().await?;
-        let cx = self.cx.clone();
+        let (cx, stored) = (self.cx.clone(), self.cx.ledger.structures().await?);
         for table in &cx.tables {
             let generation = self.book.now.tables.get(&table.id).map_or(0, |m| m.generation);
             let version = match stored.get(&table.id) {
@@ -552,16 +491,6 @@ impl Session {
         let tables = self.followed();
         self.extractor.as_mut().map_or(Ok(()), |e| e.follow(&tables))
     }
-}
-
-/// RESYNC PIPE of a pipe that is not running, and a snapshot-only run that was cut off: from the beginning, under a new anchor.
-fn begin_anew_if_asked(cx: &Context, book: &mut Book) -> Vec<Done> {
-    let asked: Vec<Wanted> = cx.ledger.wanted().into_iter().filter(|w| w.what == Wish::CopyAll).collect();
-    // A run that ends with its snapshot is not resumed: two instants would not make one.
-    if book.stage != Stage::New && (!asked.is_empty() || !cx.options.follows()) {
-        book.begin_anew();
-    }
-    asked.iter().map(|w| Done { want: w.id, table: None }).collect()
 }
 
 /// The readers of an anchor and what holds its instant, for those who copy.

@@ -1,7 +1,7 @@
 //! What is to be seen of a running pipe: plain values that views read, kept by the session as it works.
 
 use super::checkpoint::{Fault, Tables};
-use super::state::{Connection, Phase, TableState, phase};
+use super::state::{Connection, ConnectionEvent, Phase, TableState, phase};
 use crate::data::{Position, TableId, TableName};
 use crate::plugin::{Counts, Flushed};
 use parking_lot::Mutex;
@@ -207,6 +207,14 @@ impl Live {
     pub(super) fn set_connection(&self, connection: Connection, exception: Option<Fault>, retry_at: Option<i64>) {
         let mut i = self.inner.lock();
         (i.connection, i.exception, i.retry_at) = (connection, exception, retry_at);
+    }
+
+    /// Both ends agree with the catalog. A STOP that came meanwhile stays PAUSING.
+    pub(super) fn up(&self) {
+        let mut i = self.inner.lock();
+        if let Ok(up) = i.connection.step(ConnectionEvent::Reached) {
+            (i.connection, i.exception, i.retry_at) = (up, None, None);
+        }
     }
 
     /// A session begins: how it delivers, its tables, its start.

@@ -1,23 +1,26 @@
 //! Who starts and stops pipes: it watches what users desire in the catalog and makes it so, one task per pipe. Starting after a crash is the
 //! same path as starting. After FAILED it leaves a pipe alone until START or RESYNC.
 
-use super::catalog_ledger::{CatalogLedger, from_fault, to_fault};
+mod notes;
+mod release;
+mod wait;
+
+use super::catalog_ledger::{CatalogLedger, from_fault};
 use super::checkpoint::Fault;
 use super::ledger::{Ledger, Note};
 use super::linked::LinkedEnds;
 use super::restart::Restarts;
 use super::runner::{Next, Runner};
-use super::session::{self, Context, Control, Ends};
+use super::session::{self, Context, Control};
 use super::side_run::monotonic;
 use super::state::{Connection, ConnectionEvent, Phase};
 use super::status::{Live, PipeStatus};
 use crate::config::Config;
-use crate::data::{Position, TableId};
+use crate::data::TableId;
 use crate::error::{Error, Kind, Result};
 use crate::link::{self, Linker};
-use crate::plugin::{AnchorKind, AnchorRequest, Leftover};
 use parking_lot::Mutex;
-use standpipe_catalog::{self as catalog, Catalog, Change, Clause, Desired, Expect, Options as Stored, Pipe, Pipes, Timestamp, WatchId};
+use standpipe_catalog::{self as catalog, Catalog, Clause, Desired, Options as Stored, Pipe, Pipes, Timestamp, WatchId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -361,115 +364,6 @@ impl PipeSupervisor {
         }
     }
 
-    /// The status record, so that SHOW and START tell the truth after a restart of the server.
-    fn note_status(&self, entry: &Entry) {
-        let s = entry.live.status();
-        let record = catalog::PipeStatus {
-            phase: s.phase.to_string(),
-            error: s.exception.as_ref().map(to_fault),
-            desired_version: entry.version.load(Ordering::Acquire),
-            retry_at: s.retry_at.map(Timestamp),
-            at: Timestamp::now(),
-        };
-        self.write_soon(vec![Change::put::<catalog::PipeStatuses>(&s.uuid, &record, Expect::Any)]);
-    }
-
-    /// Counters of tables that moved.
-    fn note_counters(&self) {
-        let snapshot = self.catalog.snapshot();
-        let mut changes = Vec::new();
-        for s in self.statuses() {
-            let Some(pipe) = snapshot.get::<Pipes>(&s.uuid) else { continue };
-            for t in &s.tables {
-                let Some(table) = pipe.tables.iter().find(|x| x.oid.0 == t.table_id.0).map(|x| x.table) else { continue };
-                let record = catalog::PipeTableProgress {
-                    snapshot_rows: t.snapshot_rows,
-                    snapshot_rows_total: t.snapshot_rows_total,
-                    inserts: t.counts.inserts,
-                    updates: t.counts.updates,
-                    deletes: t.counts.deletes,
-                    truncates: t.counts.truncates,
-                    lossy_values: t.counts.lossy,
-                    last_change_at: t.last_change_at.map(Timestamp),
-                    ddl_sql: t.ddl_sql.clone(),
-                    ..Default::default()
-                };
-                let old = snapshot.get::<catalog::PipeTables>(&(s.uuid, table));
-                if old.is_none_or(|o| o.value != record) {
-                    changes.push(Change::put::<catalog::PipeTables>(&(s.uuid, table), &record, Expect::Any));
-                }
-            }
-        }
-        if !changes.is_empty() {
-            self.write_soon(changes);
-        }
-    }
-
-    fn write_soon(&self, changes: Vec<Change>) {
-        self.catalog.write_then(changes, |outcome| {
-            if let Err(e) = outcome {
-                tracing::warn!(error = %e.message, "a pipe's status could not be written");
-            }
-        });
-    }
-
-    /// Waits until a pipe is where it is wanted. Errors: 55000 with the pipe's error where it will not come there by itself; 57014 after `timeout`.
-    pub async fn wait(&self, uuid: Uuid, goal: Goal, timeout: Option<Duration>) -> Result<Phase> {
-        let began = Instant::now();
-        let deadline = |e: Error| match timeout {
-            Some(t) if began.elapsed() >= t => Err(Error::new(Kind::Cancelled, "canceling statement due to timeout of WAIT").with_detail(e.to_string())),
-            _ => Ok(()),
-        };
-        let mut target: Option<Position> = None;
-        loop {
-            let snapshot = self.catalog.snapshot();
-            let Some(pipe) = snapshot.get::<Pipes>(&uuid).filter(|p| p.desired != Desired::Dropped) else { return Err(Error::new(Kind::UndefinedObject, "the pipe was dropped")) };
-            let entry = self.entry(uuid);
-            let answered = entry.as_ref().is_some_and(|e| e.version.load(Ordering::Acquire) >= pipe.desired_version);
-            let status = entry.map(|e| e.live.status());
-            let phase = status.as_ref().map_or(Phase::Created, |s| s.phase);
-            if goal == Goal::CaughtUp && target.is_none() && pipe.desired == Desired::Running && matches!(phase, Phase::Running | Phase::Completed) {
-                target = Some(self.present(uuid).await?);
-            }
-            let reached = || target.as_ref().is_some_and(|t| status.as_ref().and_then(|s| s.position.as_ref()).is_some_and(|p| p.reached(t)));
-            let there = match goal {
-                Goal::RunningOrCompleted => matches!(phase, Phase::Running | Phase::Completed),
-                Goal::Running => phase == Phase::Running,
-                Goal::CaughtUp => phase == Phase::Running && reached(),
-                Goal::Paused => pipe.desired == Desired::Stopped && matches!(phase, Phase::Paused | Phase::Created | Phase::Completed),
-                Goal::Completed => phase == Phase::Completed,
-            };
-            if there && (answered || goal == Goal::Paused) {
-                return Ok(phase);
-            }
-            let detail = status.as_ref().and_then(|s| s.exception.as_ref()).map(|f| (f.message.clone(), f.detail.clone(), f.hint.clone()));
-            if goal != Goal::Paused && pipe.desired == Desired::Stopped {
-                return Err(Error::new(Kind::WrongPhase, format!("pipe \"{}\" is STOPPED", pipe.name)).with_hint(format!("Run START PIPE {}.", pipe.name)));
-            }
-            if goal != Goal::Paused && phase == Phase::Failed && answered {
-                let mut e = Error::new(Kind::WrongPhase, format!("pipe \"{}\" has FAILED", pipe.name));
-                if let Some((message, more, hint)) = detail {
-                    e = e.with_detail(message);
-                    e = more.map_or_else(|| None, Some).into_iter().fold(e, Error::with_detail);
-                    e = hint.into_iter().fold(e, Error::with_hint);
-                }
-                return Err(e);
-            }
-            deadline(Error::new(Kind::WrongPhase, format!("the phase is {phase}")))?;
-            tokio::time::sleep(WAIT_STEP).await;
-        }
-    }
-
-    /// Where the source is now.
-    async fn present(&self, uuid: Uuid) -> Result<Position> {
-        let snapshot = self.catalog.snapshot();
-        let pipe = snapshot.get::<Pipes>(&uuid).ok_or_else(|| Error::new(Kind::UndefinedObject, "the pipe is gone"))?;
-        let ends = LinkedEnds::new(self.linker.clone(), Arc::new(pipe.value.clone()), snapshot.clone())?;
-        let options = Some(ends.extractor_options());
-        let request = AnchorRequest { kind: AnchorKind::Instant, pipe: Some(link::reference(&pipe)), tables: Vec::new(), readers: 0, options };
-        Ok(ends.source()?.anchor(request).await?.position)
-    }
-
     /// Takes the position of a pipe with `history.enable = false` now, at CREATE.
     pub async fn provision_now(self: &Arc<Self>, uuid: Uuid) -> Result<()> {
         let snapshot = self.catalog.snapshot();
@@ -479,72 +373,9 @@ impl PipeSupervisor {
             return Ok(());
         }
         let context = self.context(uuid, &entry)?;
-        let position = session::provision(&context).await?;
+        let position = super::provision::provision(&context).await?;
         entry.live.start_position(Some(position));
         Ok(())
-    }
-
-    /// A dropped pipe that nobody released (the server ended in between).
-    fn release_if_forgotten(self: &Arc<Self>, uuid: Uuid, entry: &Arc<Entry>) {
-        let mut task = entry.task.lock();
-        if task.is_none() {
-            let me = self.clone();
-            *task = Some(tokio::spawn(async move {
-                // The statement that dropped it releases it itself; this is for those of an earlier life.
-                tokio::time::sleep(DROP_TIMEOUT).await;
-                for left in me.release(uuid).await {
-                    tracing::warn!(what = left.what, why = left.why, "a dropped pipe left something behind");
-                }
-            }));
-        }
-    }
-
-    /// Removes what a dropped pipe has at both ends, then its records. What could not be removed is given back, with the statement that does it.
-    pub async fn release(self: &Arc<Self>, uuid: Uuid) -> Vec<Leftover> {
-        let Some(pipe) = self.catalog.snapshot().get::<Pipes>(&uuid) else { return Vec::new() };
-        if let Some(entry) = self.entry(uuid) {
-            entry.control.send_replace(Control::Stop);
-            let began = Instant::now();
-            while entry.is_running() && entry.live.connection() != Connection::Paused && began.elapsed() < DROP_TIMEOUT {
-                tokio::time::sleep(WAIT_STEP).await;
-            }
-            let running = matches!(entry.live.connection(), Connection::Provisioning | Connection::Up | Connection::Pausing | Connection::Modifying | Connection::Retrying);
-            if let (true, Some(task)) = (running, entry.task.lock().as_ref()) {
-                task.abort();
-            }
-        }
-        let left = self.release_ends(&pipe).await;
-        let mut changes = vec![
-            Change::delete::<catalog::Checkpoints>(&uuid, Expect::Any),
-            Change::delete::<catalog::PipeStatuses>(&uuid, Expect::Any),
-            Change::delete_under::<catalog::ChunkLists>(&uuid),
-            Change::delete_under::<catalog::Structures>(&uuid),
-            Change::delete_under::<catalog::PipeTables>(&uuid),
-            Change::forget::<catalog::CheckpointLog>(&uuid),
-            Change::forget::<catalog::Exceptions>(&uuid),
-            Change::forget::<catalog::Events>(&uuid),
-        ];
-        // With something left over the record stays, out of its users' sight, and is tried again when the server starts.
-        if left.is_empty() {
-            changes.push(Change::delete::<Pipes>(&uuid, Expect::Any));
-        }
-        if let Err(e) = self.catalog.write(changes).await {
-            tracing::warn!(error = %e.message, "the records of a dropped pipe could not be removed");
-        }
-        self.pipes.lock().remove(&uuid);
-        left
-    }
-
-    async fn release_ends(&self, pipe: &Pipe) -> Vec<Leftover> {
-        let snapshot = self.catalog.snapshot();
-        let mut left = Vec::new();
-        for request in [self.linker.extractor_request(pipe, &snapshot), self.linker.connector_request(pipe, &snapshot)] {
-            match request {
-                Ok((plugin, request)) => left.extend((plugin.release)(request, pipe.uuid).await),
-                Err(e) => tracing::warn!(pipe = pipe.name, "a dropped pipe's end can't be opened: {e}"),
-            }
-        }
-        left
     }
 
     /// Stops every pipe and keeps what is desired; those that need longer than `timeout` are cut off, which loses nothing.
@@ -568,3 +399,7 @@ impl PipeSupervisor {
         self.note_counters();
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -4,7 +4,9 @@
 //!
 //! A run is one seed: `STANDPIPE_SEED=n` repeats it alone, `STANDPIPE_TRACE=1` shows its steps, `STANDPIPE_SEEDS=n` searches more of them.
 
+mod faults;
 mod ledger;
+mod search;
 mod source;
 mod target;
 mod world;

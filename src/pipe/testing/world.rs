@@ -1,5 +1,6 @@
 //! The scheduler, the adversary and the person.
 
+use super::faults::{HEALTHY, HOSTILE, Saved};
 use super::ledger::{Cat, TestLedger};
 use super::source::{SourceState, TestExtractor, TestSource, let_go, plain};
 use super::target::{TargetState, TestConnector};
@@ -200,33 +201,18 @@ pub enum Mode {
     Hostile,
 }
 
-const HEALTHY: [&str; 12] = [
-    "crash", "crash", "crash", "target connection", "source connection", "slot moves back", "poison", "add or resync table", "add or resync table", "stop and start", "resync running pipe", "drop table",
-];
-const HOSTILE: [&str; 13] = [
-    "copy", "copy", "restore target", "restore catalog", "restore catalog", "restore source", "restore source, same timeline", "slot made anew", "log reset", "drop and create",
-    "drop and create", "start", "resync pipe",
-];
-
-/// What was saved of source and target at one time.
-struct Saved {
-    target: TargetState,
-    source: SourceState,
-    joined: bool,
-}
-
 pub struct World {
-    shared: Shared,
-    rng: StdRng,
+    pub(super) shared: Shared,
+    pub(super) rng: StdRng,
     commits: StdRng,
     commit: Commit,
     exact: bool,
     mode: Mode,
     processes: BTreeMap<u64, Process>,
     /// The node that users know.
-    node: u64,
+    pub(super) node: u64,
     last_node: u64,
-    saved: Vec<Saved>,
+    pub(super) saved: Vec<Saved>,
     pub steps: usize,
 }
 
@@ -277,19 +263,19 @@ impl World {
         });
     }
 
-    fn add_node(&mut self, cat: Cat) -> u64 {
+    pub(super) fn add_node(&mut self, cat: Cat) -> u64 {
         self.last_node += 1;
         self.shared.lock().nodes.insert(self.last_node, NodeState { cat, backups: Vec::new(), failed: None, live: None, control: None });
         self.last_node
     }
 
-    fn create(&mut self) {
+    pub(super) fn create(&mut self) {
         let members = TABLES[..2].iter().map(|t| TableId(*t)).collect();
         let uuid = Uuid::from_u128(self.rng.random());
         self.node = self.add_node(Cat { uuid, members, ..Cat::default() });
     }
 
-    fn kill(&mut self, node: u64) {
+    pub(super) fn kill(&mut self, node: u64) {
         self.processes.remove(&node);
         let mut s = self.shared.lock();
         let_go(&mut s.source.slots, Some(node));
@@ -312,154 +298,8 @@ impl World {
         }
     }
 
-    fn fault(&mut self, what: &str) {
-        let node = self.node;
-        self.shared.lock().say(0, || what.to_string());
-        match what {
-            "crash" => {
-                let nodes: Vec<u64> = self.shared.lock().nodes.keys().copied().collect();
-                let victim = nodes[self.rng.random_range(0..nodes.len())];
-                self.kill(victim);
-            }
-            "target connection" => self.shared.lock().target.connection += 1,
-            "source connection" => {
-                let mut s = self.shared.lock();
-                s.source.connection += 1;
-                let_go(&mut s.source.slots, None);
-            }
-            "slot moves back" => {
-                let back = self.rng.random_range(0..=6);
-                let mut s = self.shared.lock();
-                let uuid = s.node_mut(node).cat.uuid;
-                if let Some(slot) = s.source.slots.get_mut(&uuid) {
-                    slot.confirmed = slot.low.max(slot.confirmed.saturating_sub(back));
-                    slot.holder = None;
-                }
-            }
-            "poison" => self.shared.lock().target.poison = Some(TABLES[self.rng.random_range(0..3)]),
-            "add or resync table" => {
-                let table = TableId(TABLES[self.rng.random_range(0..3)]);
-                let id = Uuid::from_u128(self.rng.random());
-                let mut s = self.shared.lock();
-                let cat = &mut s.node_mut(node).cat;
-                if cat.book.stage == Stage::Run && !cat.wants_table(table) {
-                    cat.wants.push(Wanted { id, what: Wish::Copy([table].into()) });
-                }
-            }
-            "stop and start" => {
-                if let Some(control) = &self.shared.lock().node_mut(node).control {
-                    control.send_replace(Control::Stop);
-                }
-            }
-            "resync running pipe" => {
-                let id = Uuid::from_u128(self.rng.random());
-                self.shared.lock().node_mut(node).cat.wants.push(Wanted { id, what: Wish::CopyAll });
-            }
-            "drop table" => {
-                let id = Uuid::from_u128(self.rng.random());
-                let table = TableId(TABLES[self.rng.random_range(0..3)]);
-                let mut s = self.shared.lock();
-                let cat = &mut s.node_mut(node).cat;
-                if cat.book.stage == Stage::Run && cat.members.len() > 1 && cat.members.contains(&table) && !cat.wants_table(table) {
-                    cat.wants.push(Wanted { id, what: Wish::Leave(table) });
-                }
-            }
-            _ => self.hostile(what),
-        }
-    }
-
-    fn hostile(&mut self, what: &str) {
-        let node = self.node;
-        match what {
-            "resync pipe" => self.resync(node),
-            "start" => self.shared.lock().nodes.values_mut().for_each(|n| n.failed = None),
-            "copy" => {
-                let mut s = self.shared.lock();
-                let n = s.node_mut(node);
-                let mut all = n.backups.clone();
-                all.push(n.cat.clone());
-                let full = s.nodes.len() >= 3;
-                drop(s);
-                let cat = all.swap_remove(self.rng.random_range(0..all.len()));
-                if !full {
-                    self.add_node(cat);
-                }
-            }
-            "backup" => {
-                let s = self.shared.lock();
-                let (cat, one) = (&s.nodes[&node].cat, s.nodes.len() == 1);
-                let joined = one && cat.book.stage == Stage::Run && cat.wants.is_empty() && cat.book.now.tables.values().all(|t| t.state == TableState::Joined);
-                self.saved.push(Saved { target: s.target.clone(), source: s.source.backup(), joined });
-            }
-            "restore target" if !self.saved.is_empty() => {
-                let saved = &self.saved[self.rng.random_range(0..self.saved.len())];
-                let mut s = self.shared.lock();
-                let connection = s.target.connection + 1;
-                s.target = TargetState { connection, ..saved.target.clone() };
-            }
-            "restore catalog" => {
-                let n = self.shared.lock().node_mut(node).backups.len();
-                if n > 0 {
-                    let at = self.rng.random_range(0..n);
-                    self.kill(node);
-                    let mut s = self.shared.lock();
-                    let n = s.node_mut(node);
-                    n.cat = n.backups[at].clone();
-                }
-            }
-            "restore source" | "restore source, same timeline" if !self.saved.is_empty() => {
-                let saved = &self.saved[self.rng.random_range(0..self.saved.len())];
-                let mut s = self.shared.lock();
-                let n = &s.nodes[&node].cat;
-                let joined = s.nodes.len() == 1 && n.book.stage == Stage::Run && n.wants.is_empty() && n.book.now.tables.values().all(|t| t.state == TableState::Joined);
-                let same = what.ends_with("same timeline");
-                if saved.source.log_life != s.source.log_life || (same && !(joined && saved.joined)) {
-                    return;
-                }
-                let (incarnations, connection) = (s.source.incarnations, s.source.connection + 1);
-                s.source = SourceState { incarnations, connection, ..saved.source.clone() };
-                if !same {
-                    s.source.system = s.fresh() as u64;
-                }
-            }
-            "slot made anew" => {
-                let mut s = self.shared.lock();
-                let uuid = s.node_mut(node).cat.uuid;
-                if s.source.slots.contains_key(&uuid) {
-                    s.source.create_slot(uuid);
-                }
-            }
-            "log reset" => {
-                let mut s = self.shared.lock();
-                let src = &mut s.source;
-                src.log_life += 1;
-                (src.end, src.log, src.history) = (0, Vec::new(), [(0, src.rows.clone())].into());
-                src.connection += 1;
-                let uuids: Vec<Uuid> = src.slots.keys().copied().collect();
-                for uuid in uuids {
-                    src.create_slot(uuid);
-                }
-            }
-            "drop and create" => {
-                let uuid = self.shared.lock().node_mut(node).cat.uuid;
-                self.shared.lock().source.slots.remove(&uuid);
-                if self.rng.random_bool(0.5) {
-                    self.kill(node);
-                    self.shared.lock().nodes.remove(&node);
-                }
-                let old: Vec<u64> = self.shared.lock().nodes.keys().copied().collect();
-                for n in old.iter().rev().skip(2) {
-                    self.kill(*n);
-                    self.shared.lock().nodes.remove(n);
-                }
-                self.create();
-            }
-            _ => {}
-        }
-    }
-
     /// RESYNC PIPE of a pipe that does not run.
-    fn resync(&mut self, node: u64) {
+    pub(super) fn resync(&mut self, node: u64) {
         self.kill(node);
         let id = Uuid::from_u128(self.rng.random());
         let mut s = self.shared.lock();
@@ -621,77 +461,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// One life on a runtime of its own.
-fn live(seed: u64, mode: Mode, script: Option<(Option<usize>, BTreeMap<usize, bool>, usize)>) -> (std::result::Result<(), String>, usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let length = script.clone();
-    let mut world = World::new(seed, mode, length.as_ref().map(|(_, lost, _)| lost.clone()));
-    let outcome = runtime.block_on(async {
-        match &script {
-            Some((crash, _, length)) => world.scripted(*crash, *length).await,
-            None => world.go().await,
-        }
-    });
-    let commits = world.shared.lock().commits;
-    drop(world);
-    (outcome, commits)
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
-/// Lives that every run of the tests searches.
-const SEEDS: u64 = 400;
-
-fn search(mode: Mode) {
-    if let Some(seed) = number_from("STANDPIPE_SEED") {
-        let outcome = live(seed, mode, None).0;
-        assert!(outcome.is_ok(), "seed {seed} {mode:?}: {outcome:?}");
-        return;
-    }
-    let first = number_from("STANDPIPE_FIRST").unwrap_or(0);
-    let mut bad = Vec::new();
-    for seed in first..first + number_from("STANDPIPE_SEEDS").unwrap_or(SEEDS) {
-        if let Err(why) = live(seed, mode, None).0 {
-            bad.push((seed, why));
-        }
-    }
-    assert!(bad.is_empty(), "{} violations in {mode:?} lives:\n{}", bad.len(), bad.iter().take(8).map(|(s, w)| format!("  seed {s}: {w}\n")).collect::<String>());
-}
-
-#[test]
-fn healthy_lives_end_equal_and_never_fail() {
-    search(Mode::Healthy);
-}
-
-#[test]
-fn hostile_lives_end_equal_or_say_so() {
-    search(Mode::Hostile);
-}
-
-#[test]
-fn a_crash_at_every_step_and_a_lost_reply_at_every_commit() {
-    let length = 360;
-    let mut bad = Vec::new();
-    for seed in [2, 3, 5, 10] {
-        let none = || BTreeMap::new();
-        let (outcome, commits) = live(seed, Mode::Healthy, Some((None, none(), length)));
-        assert!(outcome.is_ok(), "seed {seed} without faults: {outcome:?}");
-        for at in 0..length {
-            if let Err(why) = live(seed, Mode::Healthy, Some((Some(at), none(), length))).0 {
-                bad.push(format!("seed {seed} crash at {at}: {why}"));
-            }
-        }
-        for at in 1..commits {
-            for after in [false, true] {
-                if let Err(why) = live(seed, Mode::Healthy, Some((None, [(at, after)].into(), length))).0 {
-                    bad.push(format!("seed {seed} reply {at} lost, after {after}: {why}"));
-                }
-            }
-        }
-    }
-    assert!(bad.is_empty(), "{} violations:\n{}", bad.len(), bad.iter().take(8).cloned().collect::<Vec<_>>().join("\n"));
 }

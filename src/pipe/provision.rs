@@ -1,0 +1,82 @@
+//! PROVISIONING: both ends are checked and the anchor is taken, once in a pipe's life and again for RESYNC PIPE of a pipe that does not run.
+
+use super::checkpoint::{Book, Checkpoint, Done, Provisioned, Stage, TableMark};
+use super::failpoint::hit;
+use super::ledger::{Entry, Note, Structure, Wanted, Wish};
+use super::session::{Context, PipeTable};
+use super::state::TableState;
+use crate::data::{Position, TableName, TableVersion};
+use crate::error::{Error, Result};
+use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Connector, Needs, Place, Source, TargetTable, failed_findings};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Takes the position of a pipe that copies no history, at CREATE. Nothing at the target is touched but looked at.
+pub async fn provision(cx: &Context) -> Result<Position> {
+    let mut book = cx.ledger.book().await?;
+    if book.stage == Stage::New {
+        let (mut source, mut connector) = (cx.ends.source()?, cx.ends.connector()?);
+        provision_book(cx, &mut book, &mut source, &mut connector, Vec::new()).await?;
+    }
+    Ok(book.now.position)
+}
+
+/// PROVISIONING: checks both ends, takes the anchor, and stores it with the tables.
+pub(super) async fn provision_book(cx: &Context, book: &mut Book, source: &mut Box<dyn Source>, connector: &mut Box<dyn Connector>, done: Vec<Done>) -> Result<(Anchor, BTreeSet<TableName>)> {
+    let members: Vec<&PipeTable> = cx.tables.iter().filter(|t| !t.wanted).collect();
+    let generation = cx.ledger.draw_generation(book.now.generation);
+    let versions = fetch(source, &members, generation).await?;
+    let (o, options) = (&cx.options, cx.ends.extractor_options());
+    let inserts_only = o.inclusion.insert && !o.inclusion.update && !o.inclusion.delete;
+    let needs = Needs { changes: o.follows(), tables: versions.clone(), inserts_only, write: false, options: Some(options.clone()) };
+    if let Some(error) = failed_findings(&source.check(&needs).await?) {
+        return Err(error);
+    }
+    let mut shape = cx.shape(true)?;
+    let targets = versions.iter().map(|t| Ok(TargetTable::clone(&*shape.target(t, generation, Place::Live)?))).collect::<Result<Vec<_>>>()?;
+    let mut wire = BTreeSet::new();
+    for prepared in connector.prepare(&targets).await? {
+        wire.extend(prepared.wire.map(|_| prepared.target));
+        prepared.notices.into_iter().for_each(|detail| cx.ledger.note(Note::Event { event: "notice", detail }));
+    }
+    let history = o.history && o.inclusion.insert;
+    let readers = if history { o.parallelism } else { 0 };
+    let kind = if o.follows() { AnchorKind::Durable } else { AnchorKind::Instant };
+    let request = AnchorRequest { kind, pipe: Some(cx.pipe.clone()), tables: versions.clone(), readers, options: Some(options) };
+    let anchor = source.anchor(request).await?;
+    hit("after-anchor").await?;
+    let state = if history || o.inclusion.structures_only() { TableState::Snapshot } else { TableState::Joined };
+    let mark = |t: &Arc<TableVersion>| (t.id, TableMark { state, generation, from: Some(anchor.position.clone()), error: None });
+    book.stage = Stage::Setup;
+    book.provisioned = Some(Provisioned { identity: anchor.identity.clone(), anchor: anchor.position.clone() });
+    book.now = Checkpoint { seq: 0, position: anchor.position.clone(), witness: None, generation, tables: versions.iter().map(mark).collect() };
+    (book.shards, book.intent) = (BTreeMap::new(), None);
+    let structures: Vec<_> = versions.iter().map(|t| (t.id, Structure::of(t))).collect();
+    cx.ledger.write(Entry { book: Some(book), done: &done, structures: &structures, ..Entry::default() }).await?;
+    cx.ledger.note(Note::Event { event: "anchored", detail: anchor.position.to_string() });
+    hit("after-provision").await?;
+    Ok((anchor, wire))
+}
+
+/// The present structure of tables, in their order, with number and generation.
+pub(super) async fn fetch(source: &mut Box<dyn Source>, tables: &[&PipeTable], generation: i64) -> Result<Vec<Arc<TableVersion>>> {
+    let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = source.tables(Some(&names)).await?;
+    if found.len() != tables.len() {
+        return Err(Error::internal("a source answered for other tables than it was asked for"));
+    }
+    Ok(found.into_iter().zip(tables).map(|(v, t)| Arc::new(TableVersion { id: t.id, generation, ..v })).collect())
+}
+
+/// RESYNC PIPE of a pipe that is not running, and a snapshot-only run that was cut off: from the beginning, under a new anchor.
+pub(super) fn begin_anew_if_asked(cx: &Context, book: &mut Book) -> Vec<Done> {
+    let asked: Vec<Wanted> = cx.ledger.wanted().into_iter().filter(|w| w.what == Wish::CopyAll).collect();
+    // A run that ends with its snapshot is not resumed: two instants would not make one.
+    if book.stage != Stage::New && (!asked.is_empty() || !cx.options.follows()) {
+        book.begin_anew();
+    }
+    asked.iter().map(|w| Done { want: w.id, table: None }).collect()
+}
