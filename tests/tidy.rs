@@ -10,7 +10,7 @@ const FUNCTION_LINES: usize = 70;
 /// Files that are tables of data.
 const TABLES: &[&str] = &["src/config.rs", "grammar/src/production/table.rs"];
 /// Files that are too long today, and how long they may be. An entry only ever shrinks and goes; none is added.
-const LONG_FILES: &[(&str, usize)] = &[("src/pipe/session.rs", 520), ("src/pipe/supervisor.rs", 540)];
+const LONG_FILES: &[(&str, usize)] = &[];
 /// Functions that are too long today, and how long they may be: `file: fn name`. The same rule.
 const LONG_FUNCTIONS: &[(&str, usize)] = &[("src/session/encode/writer.rs: text", 82), ("src/session/startup.rs: negotiate", 74)];
 
