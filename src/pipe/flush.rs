@@ -100,10 +100,13 @@ impl Session {
         }
         let mut commits = Vec::new();
         for (shard, writer) in self.writers.iter_mut().filter(|(s, _)| shards.contains(s)) {
-            // Set-up takes a table as it finds it; every other commit must meet the number that the catalog has.
+            // Set-up takes a table as it finds it, and so does the swap of a table that joins; every other commit must meet the number that
+            // the catalog has.
+            let (known, found) = (self.book.shards.get(shard), self.committed.shards.get(shard));
             let previous = match flush.work.get(shard) {
-                Some(Work::Setup { .. }) => self.committed.shards.get(shard),
-                _ => self.book.shards.get(shard),
+                Some(Work::Setup { .. }) => found,
+                Some(Work::Swap { .. }) => known.or(found),
+                _ => known,
             };
             let mark = Mark { kind: MarkKind::Changes, seq: flush.seq, previous: previous.copied().unwrap_or(0), checkpoint: None, position: Some(flush.end.clone()) };
             let shard = *shard;

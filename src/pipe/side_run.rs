@@ -2,7 +2,7 @@
 //! its own copies it aside and catches up behind the main run; when it is close, the main run stands still at a position P, the side run reads to
 //! exactly P, and one flush swaps the copy in and makes the table JOINED at P. A side run that breaks starts over with a new generation.
 
-use super::checkpoint::{Done, Fault, TableMark, Tables, Work};
+use super::checkpoint::{self, Done, Fault, TableMark, Tables, Work};
 use super::cut;
 use super::failpoint::hit;
 use super::intake::Intake;
@@ -16,7 +16,7 @@ use super::window::Window;
 use crate::chunk;
 use crate::data::{Batch, Position, TableId, TableVersion};
 use crate::error::{Error, Kind, Result, Retry};
-use crate::plugin::{AnchorKind, AnchorRequest, Commit, Extractor, Input, Limit, Place, Scanner, Source, TargetTable, Want, Writer, WriterRole};
+use crate::plugin::{AnchorKind, AnchorRequest, Commit, Extractor, Input, Limit, Mark, MarkKind, Place, Scanner, Shard, Source, TargetTable, Want, Writer, WriterRole};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -212,7 +212,9 @@ impl Session {
         let mut shape = cx.shape(false)?;
         let target = shape.target(&version, generation, Place::Stage)?;
         self.connector.prepare(&[TargetTable::clone(&*target)]).await.map_err(|e| e.for_table(listed.name.to_string()))?;
-        let writer = self.connector.writer(WriterRole::Stage(table)).await?;
+        let mut writer = self.connector.writer(WriterRole::Stage(table)).await?;
+        writer.write(Input::Setup(target.clone())).await?;
+        writer.flush(&stage_mark(&target)).await?;
         // The main run asks for the table's changes before the instant is taken, so that none after it is missed.
         self.follow()?;
         let (goal, goals) = watch::channel(Goal { until: self.reached.clone(), last: false });
@@ -239,9 +241,8 @@ impl Session {
         self.versions.remove(&table);
         let shard = self.shard_of(table);
         if let (Some(target), false) = (target, whole) {
-            // Its own commit, of no number that matters to anybody any more; what stays behind goes with DROP PIPE.
-            let leave = self.writer(shard).await?.write(Input::Leave(target)).await;
-            if let Err(e) = leave {
+            // Its own commit, after the catalog knows; what a crash leaves behind goes with DROP PIPE.
+            if let Err(e) = self.leave_shard(shard, target).await {
                 self.cx.ledger.note(Note::Event { event: "notice", detail: format!("the table's marks stay at the target: {e}") });
             }
             self.writers.remove(&shard);
@@ -252,6 +253,15 @@ impl Session {
         self.follow()?;
         self.cx.ledger.note(Note::Event { event: "table left", detail: self.cx.table(table).map_or(String::new(), |t| t.name.to_string()) });
         Ok(())
+    }
+
+    async fn leave_shard(&mut self, shard: Shard, target: Arc<TargetTable>) -> Result<()> {
+        self.counter += 1;
+        let (seq, previous) = (checkpoint::seq(self.epoch, self.counter), self.book.shards.get(&shard).copied().unwrap_or(0));
+        let mark = Mark { kind: MarkKind::Changes, seq, previous, checkpoint: None, position: Some(self.reached.clone()) };
+        let writer = self.writer(shard).await?;
+        writer.write(Input::Leave(target)).await?;
+        writer.flush(&mark).await.map(drop)
     }
 }
 

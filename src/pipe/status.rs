@@ -315,6 +315,10 @@ impl Live {
         i.chunks.insert(table, (done, all));
         if let Some(t) = i.tables.get_mut(&table) {
             t.snapshot_rows_total = Some(rows);
+            // From the beginning: what an earlier copy counted is another copy's.
+            if done == 0 {
+                t.snapshot_rows = 0;
+            }
         }
     }
 

@@ -237,9 +237,10 @@ impl PipeSupervisor {
         if left_alone || self.ending.load(Ordering::Acquire) {
             return;
         }
-        entry.version.store(pipe.desired_version, Ordering::Release);
         entry.control.send_replace(Control::Run);
+        // First the phase, then the version that it answers: who sees the version sees the phase.
         entry.step(ConnectionEvent::Start, None, None);
+        entry.version.store(pipe.desired_version, Ordering::Release);
         let (me, e, uuid) = (self.clone(), entry.clone(), pipe.uuid);
         *entry.task.lock() = Some(tokio::spawn(async move { me.drive(uuid, e).await }));
     }

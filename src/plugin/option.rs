@@ -102,6 +102,12 @@ impl Fault {
     }
 }
 
+fn all_names(tables: &[&[Opt]]) -> String {
+    let mut names: Vec<&str> = tables.iter().flat_map(|t| t.iter()).map(|o| o.name).collect();
+    names.sort_unstable();
+    format!("Options are {}.", names.join(", "))
+}
+
 /// All faults of one statement as one error: the first one is the message and the position, all are in DETAIL.
 pub fn faults_error(faults: Vec<Fault>) -> Option<Error> {
     let first = faults.first()?.clone();
@@ -224,7 +230,7 @@ pub fn check(given: &[Given], tables: &[&[Opt]], prefixes: &[&str]) -> (Options,
             let near = nearest(&key, tables.iter().flat_map(|t| t.iter()).map(|o| o.name));
             faults.push(Fault {
                 message: format!("option \"{}\" is unknown", g.key),
-                hint: near.map(|n| format!("Perhaps you meant the option \"{n}\".")),
+                hint: Some(near.map_or_else(|| all_names(tables), |n| format!("Perhaps you meant the option \"{n}\"."))),
                 position: Some(g.key_position),
             });
             continue;

@@ -30,12 +30,13 @@ impl PipeSupervisor {
         let Some(pipe) = self.catalog.snapshot().get::<Pipes>(&uuid) else { return Vec::new() };
         if let Some(entry) = self.entry(uuid) {
             entry.control.send_replace(Control::Stop);
+            // A pipe that has never run, or has ended, has nothing to wait for.
+            let busy = || matches!(entry.live.connection(), Connection::Provisioning | Connection::Up | Connection::Pausing | Connection::Modifying | Connection::Retrying);
             let began = Instant::now();
-            while entry.is_running() && entry.live.connection() != Connection::Paused && began.elapsed() < DROP_TIMEOUT {
+            while entry.is_running() && busy() && began.elapsed() < DROP_TIMEOUT {
                 tokio::time::sleep(WAIT_STEP).await;
             }
-            let running = matches!(entry.live.connection(), Connection::Provisioning | Connection::Up | Connection::Pausing | Connection::Modifying | Connection::Retrying);
-            if let (true, Some(task)) = (running, entry.task.lock().as_ref()) {
+            if let (true, Some(task)) = (busy(), entry.task.lock().as_ref()) {
                 task.abort();
             }
         }

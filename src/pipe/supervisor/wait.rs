@@ -71,10 +71,12 @@ impl Look {
     fn is_at(&self, goal: Goal, target: Option<&Position>) -> bool {
         let position = self.status.as_ref().and_then(|s| s.position.as_ref());
         let reached = || target.is_some_and(|t| position.is_some_and(|p| p.reached(t)));
+        // Tables that are to come or to be copied anew are part of what is waited for.
+        let running = self.phase == Phase::Running && self.pipe.want.is_empty();
         let there = match goal {
-            Goal::RunningOrCompleted => matches!(self.phase, Phase::Running | Phase::Completed),
-            Goal::Running => self.phase == Phase::Running,
-            Goal::CaughtUp => self.phase == Phase::Running && reached(),
+            Goal::RunningOrCompleted => running || self.phase == Phase::Completed,
+            Goal::Running => running,
+            Goal::CaughtUp => running && reached(),
             Goal::Paused => self.pipe.desired == Desired::Stopped && matches!(self.phase, Phase::Paused | Phase::Created | Phase::Completed),
             Goal::Completed => self.phase == Phase::Completed,
         };

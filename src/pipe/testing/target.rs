@@ -237,6 +237,10 @@ impl TestWriter {
 
     fn set_up(&self, s: &mut super::world::State, table: &TargetTable) -> Result<()> {
         let t = s.target.tables.entry(table.table.id.0).or_default();
+        if table.place == Place::Stage {
+            t.stage.insert(table.table.generation, Live::default());
+            return Ok(());
+        }
         let wanted = Some((self.uuid, table.table.generation));
         if t.generation == wanted {
             return Ok(());

@@ -65,7 +65,7 @@ impl LakeTable {
     pub(super) async fn compact_with(&self, hook: Option<&Hook>) -> Result<Option<Compacted>> {
         let (meta, files) = {
             let state = self.lock().await?;
-            if state.version.is_none() || state.loading {
+            if !state.is_ours() || state.loading {
                 return Ok(None);
             }
             (state.meta.clone(), choose(&self.settings, state.files.values()))

@@ -17,7 +17,7 @@ impl LakeTable {
     pub async fn flush(&self, seq: i64, previous: i64, work: &[Work]) -> Result<Applied> {
         let mut state = self.lock().await?;
         for _ in 0..self.settings.commit_attempts.max(1) {
-            if state.version.is_some() && state.marks.seq == Some(seq) {
+            if state.is_ours() && state.marks.seq == Some(seq) {
                 self.check_claim(&state)?;
                 return Ok(Applied::default());
             }
@@ -48,6 +48,7 @@ impl LakeTable {
         let Some(claim) = state.claim else { return Err(Error::internal("a lake table is written before it is claimed")) };
         let (plan, applied) = match work {
             [Work::Setup(setup)] => (self.plan_setup(state, claim, setup)?, Applied::default()),
+            [Work::Swap(setup)] if !state.is_ours() => (self.plan_take(state, claim, setup).await?, Applied::default()),
             _ => {
                 self.check_claim(state)?;
                 let there = state.marks.seq.unwrap_or(0);
@@ -55,7 +56,7 @@ impl LakeTable {
                     return Err(self.fenced(format!("it is at flush {there}, expected {previous}")));
                 }
                 match work {
-                    [Work::Swap { generation, table_id }] => (self.plan_swap(state, *generation, *table_id).await?, Applied::default()),
+                    [Work::Swap(setup)] => (self.plan_swap(state, setup).await?, Applied::default()),
                     [Work::Leave] => (plan_leave(state), Applied::default()),
                     work => {
                         let mut view = state.view();
@@ -71,42 +72,23 @@ impl LakeTable {
             return Ok(None);
         }
         state.loading = matches!(work, [Work::Setup(_)]);
-        if let [Work::Swap { generation, .. }] = work {
-            state.stages.remove(generation);
+        if let [Work::Swap(setup)] = work {
+            state.stages.remove(&setup.generation);
         }
         Ok(Some(applied))
     }
 
     fn plan_setup(&self, state: &State, claim: Claim, setup: &Setup) -> Result<Plan> {
-        let owner = claim.pipe.hyphenated().to_string();
-        let mut properties = BTreeMap::from([
-            (OWNER.to_string(), owner.clone()),
-            (GENERATION.to_string(), setup.generation.to_string()),
-            (TABLE_ID.to_string(), setup.table_id.to_string()),
-        ]);
-        let interval = |d: std::time::Duration| format!("interval {} seconds", d.as_secs());
-        properties.insert("delta.logRetentionDuration".into(), interval(self.settings.log_retention));
-        properties.insert("delta.deletedFileRetentionDuration".into(), interval(self.settings.vacuum_retention));
-        let transactions = claim.transactions();
+        self.may_take(state, claim, setup)?;
+        let (properties, transactions) = (self.ownership(claim, setup), claim.transactions());
         if state.version.is_none() {
-            if !setup.create {
-                return Err(Error::new(Kind::UndefinedTable, format!("lake table {} does not exist", self.name())).with_hint("Set create-table to true."));
-            }
             let mut meta = TableMeta::create(&setup.columns, properties, now())?;
             meta.set_key(&setup.key)?;
             return Ok(Plan { operation: "CREATE TABLE", meta: Some(meta), protocol: true, transactions, ..Plan::default() });
         }
-        let of_pipe = |key: &str| state.meta.properties.get(key);
-        let ours = of_pipe(OWNER) == Some(&owner);
-        if ours && let Some(there) = state.marks.epoch.filter(|e| *e > claim.epoch) {
-            return Err(self.fenced(format!("its epoch is {there}, ours {}", claim.epoch)));
-        }
         let rows: u64 = state.files.values().map(|f| f.alive()).sum();
-        let again = ours && of_pipe(GENERATION) == Some(&setup.generation.to_string());
-        let keep = again || (!ours && rows > 0 && setup.existing == Existing::Append);
-        if !ours && rows > 0 && setup.existing == Existing::Error {
-            return Err(self.not_ours(of_pipe(OWNER).map(String::as_str), rows));
-        }
+        let again = state.is_ours() && state.meta.properties.get(GENERATION) == Some(&setup.generation.to_string());
+        let keep = again || (!state.is_ours() && rows > 0 && setup.existing == Existing::Append);
         let mut meta = TableMeta::clone(&state.meta);
         meta.properties.extend(properties);
         if keep {
@@ -149,11 +131,50 @@ impl LakeTable {
         Ok(())
     }
 
-    async fn plan_swap(&self, state: &State, generation: i64, table_id: u32) -> Result<Plan> {
-        let stage = self.staged_in(state, generation)?;
+    /// Refuses a table that the pipe may not have.
+    fn may_take(&self, state: &State, claim: Claim, setup: &Setup) -> Result<()> {
+        if state.version.is_none() && !setup.create {
+            return Err(Error::new(Kind::UndefinedTable, format!("lake table {} does not exist", self.name())).with_hint("Set create-table to true."));
+        }
+        if let Some(there) = state.marks.epoch.filter(|e| *e > claim.epoch) {
+            return Err(self.fenced(format!("its epoch is {there}, ours {}", claim.epoch)));
+        }
+        let rows: u64 = state.files.values().map(|f| f.alive()).sum();
+        if !state.is_ours() && rows > 0 && setup.existing == Existing::Error {
+            return Err(self.not_ours(state.meta.properties.get(OWNER).map(String::as_str), rows));
+        }
+        Ok(())
+    }
+
+    /// The properties of a table that say whose it is.
+    fn ownership(&self, claim: Claim, setup: &Setup) -> BTreeMap<String, String> {
+        let interval = |d: std::time::Duration| format!("interval {} seconds", d.as_secs());
+        BTreeMap::from([
+            (OWNER.to_string(), claim.pipe.hyphenated().to_string()),
+            (GENERATION.to_string(), setup.generation.to_string()),
+            (TABLE_ID.to_string(), setup.table_id.to_string()),
+            ("delta.logRetentionDuration".to_string(), interval(self.settings.log_retention)),
+            ("delta.deletedFileRetentionDuration".to_string(), interval(self.settings.vacuum_retention)),
+        ])
+    }
+
+    /// A copy becomes a table that was not the pipe's own (ADD TABLE): made or taken, with all its rows, in one commit. No number can be
+    /// expected in it, since an earlier life of the pipe may have left one.
+    async fn plan_take(&self, state: &State, claim: Claim, setup: &Setup) -> Result<Plan> {
+        self.may_take(state, claim, setup)?;
+        let stage = self.staged_in(state, setup.generation)?;
+        let created = state.version.is_none();
+        let mut meta = if created { TableMeta::clone(&stage.meta) } else { stage.meta.replacing(&state.meta) };
+        meta.properties.extend(self.ownership(claim, setup));
+        let plan = self.difference(state, &View { meta: Arc::new(meta), files: stage.files }, if created { "CREATE TABLE" } else { "WRITE" }).await?;
+        Ok(Plan { protocol: plan.protocol || created, transactions: claim.transactions(), ..plan })
+    }
+
+    async fn plan_swap(&self, state: &State, setup: &Setup) -> Result<Plan> {
+        let stage = self.staged_in(state, setup.generation)?;
         let mut meta = stage.meta.replacing(&state.meta);
-        meta.properties.insert(GENERATION.into(), generation.to_string());
-        meta.properties.insert(TABLE_ID.into(), table_id.to_string());
+        meta.properties.insert(GENERATION.into(), setup.generation.to_string());
+        meta.properties.insert(TABLE_ID.into(), setup.table_id.to_string());
         self.difference(state, &View { meta: Arc::new(meta), files: stage.files }, "WRITE").await
     }
 }

@@ -47,7 +47,7 @@ impl LakeTable {
         let cutoff = now() - self.settings.vacuum_retention.as_millis() as i64;
         let stages: Vec<String> = {
             let state = self.lock().await?;
-            if state.version.is_none() || state.loading {
+            if !state.is_ours() || state.loading {
                 return Ok(Cleaned::default());
             }
             state.stages.keys().map(|g| stage_prefix(*g)).collect()

@@ -1,7 +1,7 @@
 //! What this process knows of a table: version, structure, live files, and whose it is.
 
 use super::file::LiveFile;
-use super::schema::TableMeta;
+use super::schema::{OWNER, TableMeta};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -70,7 +70,7 @@ pub struct State {
     /// Marks of that pipe.
     pub marks: Marks,
     /// Copies in the making, by generation.
-    pub stages: HashMap<i64, View>,
+    pub stages: HashMap<i64, Stage>,
     /// A snapshot may not be done: its files are its record, so nothing is compacted. Until the first flush of changes tells otherwise.
     pub loading: bool,
     /// Commits since the last checkpoint that this process made.
@@ -97,7 +97,27 @@ pub struct View {
     pub files: Files,
 }
 
+/// A copy in the making.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// What it is so far.
+    pub view: View,
+    /// It began with the rows that others left in this version of the table.
+    pub over: Option<u64>,
+}
+
 impl State {
+    /// The table is there and the claiming pipe's own.
+    pub fn is_ours(&self) -> bool {
+        self.version.is_some() && self.claim.is_some_and(|c| self.meta.properties.get(OWNER) == Some(&c.pipe.hyphenated().to_string()))
+    }
+
+    pub(super) fn set_stage(&mut self, generation: i64, view: View) {
+        if let Some(stage) = self.stages.get_mut(&generation) {
+            stage.view = view;
+        }
+    }
+
     /// The live table.
     pub fn view(&self) -> View {
         View { meta: self.meta.clone(), files: self.files.clone() }

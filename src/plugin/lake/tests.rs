@@ -94,15 +94,52 @@ async fn a_copy_is_exchanged_in_one_commit() {
     let lake = Lake::new();
     let t = lake.fresh("public", "t").await;
     t.flush(2, 1, &[rows(&[(1, "old", 1), (2, "old", 2)], Op::Insert)]).await.expect("rows");
-    let work::Work::Setup(how) = setup(5) else { panic!("a set-up") };
-    t.stage(5, &how).await.expect("stage");
+    t.stage(5, &how(5)).await.expect("stage");
     let mut chunk = t.stage_chunk(5).await.expect("chunk");
     chunk.write(&t, &batch(&[(1, "new", 100), (3, "new", 300)])).await.expect("rows");
     t.finish_stage(5, chunk).await.expect("staged");
     t.stage_work(5, &[changes().upsert(3, "newer", 301).upsert(4, "new", 400).work()]).await.expect("catch-up");
     assert_eq!(lake.read("public", "t").await, [(1, "old", 1), (2, "old", 2)].map(own), "nothing is visible yet");
-    t.flush(3, 2, &[work::Work::Swap { generation: 5, table_id: 16384 }]).await.expect("swap");
+    t.flush(3, 2, &[swap(5)]).await.expect("swap");
     assert_eq!(lake.read("public", "t").await, [(1, "new", 100), (3, "newer", 301), (4, "new", 400)].map(own));
     t.flush(4, 3, &[changes().upsert(1, "after", 101).work()]).await.expect("goes on");
     assert_eq!(lake.reopened("public", "t").await.alive().await, 3);
+}
+
+/// ADD TABLE on a running pipe: the copy and its table become visible together, under the epoch that the pipe has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_becomes_a_table_that_was_not_there() {
+    let lake = Lake::new();
+    let t = lake.table("public", "t");
+    t.claim(claim(7)).await.expect("nothing there to take");
+    t.stage(5, &how(5)).await.expect("stage");
+    let mut chunk = t.stage_chunk(5).await.expect("chunk");
+    chunk.write(&t, &batch(&[(1, "new", 1), (2, "new", 2)])).await.expect("rows");
+    t.finish_stage(5, chunk).await.expect("staged");
+    t.stage_work(5, &[changes().delete(2).work()]).await.expect("catch-up");
+    assert_eq!(t.compact().await.expect("nothing to keep"), None);
+    t.flush(9, 0, &[swap(5)]).await.expect("made by the swap");
+    t.flush(10, 9, &[changes().upsert(1, "after", 3).work()]).await.expect("goes on");
+    assert_eq!(lake.read("public", "t").await, [(1, "after", 3)].map(own));
+    // It leaves, and joins again: what it had is there, and only what may be taken is taken.
+    t.flush(11, 10, &[work::Work::Leave]).await.expect("leaves");
+    let again = lake.table("public", "t");
+    again.claim(claim(8)).await.expect("nobody's");
+    for (existing, expected) in [(work::Existing::Error, None), (work::Existing::Append, Some(2)), (work::Existing::Truncate, Some(1))] {
+        let how = work::Setup { existing, ..how(6) };
+        again.stage(6, &how).await.expect("stage");
+        let mut chunk = again.stage_chunk(6).await.expect("chunk");
+        chunk.write(&again, &batch(&[(5, "joined", 5)])).await.expect("rows");
+        again.finish_stage(6, chunk).await.expect("staged");
+        let seq = 12 + existing as i64;
+        let flushed = again.flush(seq, 0, &[work::Work::Swap(how)]).await;
+        match expected {
+            None => assert_eq!(flushed.expect_err("rows of others").kind(), crate::error::Kind::WrongPhase),
+            Some(rows) => {
+                flushed.expect("taken");
+                assert_eq!(lake.read("public", "t").await.len(), rows);
+                again.flush(seq + 10, seq, &[work::Work::Leave]).await.expect("leaves");
+            }
+        }
+    }
 }

@@ -7,10 +7,10 @@ use super::fault::Step;
 use super::file::LiveFile;
 use super::log::Plan;
 use super::schema::TableMeta;
-use super::state::{Files, State, View};
+use super::state::{Files, Stage, State, View};
 use super::table::{LakeTable, now};
 use super::vectors;
-use super::work::{Alter, Applied, Setup, Work};
+use super::work::{Alter, Applied, Existing, Setup, Work};
 use super::write::DataWriter;
 use crate::error::{Error, Kind, Result};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl View {
                         self.rows(table, &changes, prefix, &mut applied).await?;
                     }
                 }
-                Work::Setup(_) | Work::Swap { .. } | Work::Leave => return Err(Error::internal("a set-up or swap of a lake table is a flush of its own")),
+                Work::Setup(_) | Work::Swap(_) | Work::Leave => return Err(Error::internal("a set-up or swap of a lake table is a flush of its own")),
             }
         }
         Ok(applied)
@@ -112,18 +112,24 @@ impl LakeTable {
         Ok(plan)
     }
 
-    /// Begins a copy of a generation, empty.
+    /// Begins a copy of a generation: empty, or with the rows that others left in the table where they are to be kept. Nothing is in the
+    /// log before the swap.
     pub async fn stage(&self, generation: i64, setup: &Setup) -> Result<()> {
         let mut state = self.lock().await?;
-        let mut meta = if state.version.is_some() {
-            let mut meta = TableMeta::clone(&state.meta);
-            meta.replace_columns(&setup.columns)?;
-            meta
-        } else {
-            TableMeta::create(&setup.columns, Default::default(), now())?
+        let keeps = state.version.is_some() && !state.is_ours() && setup.existing == Existing::Append;
+        let mut meta = match state.version {
+            Some(_) => TableMeta::clone(&state.meta),
+            None => TableMeta::create(&setup.columns, Default::default(), now())?,
         };
+        if keeps {
+            self.widen(&mut meta, setup)?;
+        } else if state.version.is_some() {
+            meta.replace_columns(&setup.columns)?;
+        }
         meta.set_key(&setup.key)?;
-        state.stages.insert(generation, View { meta: Arc::new(meta), files: Files::new() });
+        let files = if keeps { state.files.clone() } else { Files::new() };
+        let over = keeps.then_some(state.version).flatten();
+        state.stages.insert(generation, Stage { view: View { meta: Arc::new(meta), files }, over });
         Ok(())
     }
 
@@ -139,11 +145,16 @@ impl LakeTable {
     }
 
     pub(super) fn staged_in(&self, state: &State, generation: i64) -> Result<View> {
-        state.stages.get(&generation).cloned().ok_or_else(|| {
-            Error::new(Kind::Conflict, "the lake has no copy in the making")
+        let Some(stage) = state.stages.get(&generation) else {
+            return Err(Error::new(Kind::Conflict, "the lake has no copy in the making")
                 .with_detail(format!("table {}, generation {generation}", self.name()))
-                .with_hint("It is started over with RESYNC.")
-        })
+                .with_hint("It is started over with RESYNC."));
+        };
+        if stage.over.is_some() && stage.over != state.version {
+            return Err(Error::new(Kind::Conflict, "somebody else wrote to the lake table while it was copied")
+                .with_detail(format!("table {}, its rows are kept by on-existing-rows", self.name())));
+        }
+        Ok(stage.view.clone())
     }
 
     /// Adds finished files to a copy.
@@ -153,7 +164,7 @@ impl LakeTable {
         for file in files {
             view.put(file);
         }
-        state.stages.insert(generation, view);
+        state.set_stage(generation, view);
         Ok(())
     }
 
@@ -162,7 +173,7 @@ impl LakeTable {
         let mut state = self.lock().await?;
         let mut view = self.staged_in(&state, generation)?;
         let applied = view.work(self, work, &stage_prefix(generation)).await?;
-        state.stages.insert(generation, view);
+        state.set_stage(generation, view);
         Ok(applied)
     }
 }

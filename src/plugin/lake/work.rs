@@ -47,8 +47,9 @@ pub enum Work {
     Alter(Vec<Alter>),
     /// Changes of rows.
     Rows(Arc<dyn Changes>),
-    /// Exchange a copy in the making for the live rows. Alone in its flush.
-    Swap { generation: i64, table_id: u32 },
+    /// Exchange the copy in the making of this generation for the live rows; a table that is not the pipe's own yet is taken with it. Alone
+    /// in its flush.
+    Swap(Setup),
     /// Let go of the table: its rows stay. Alone in its flush.
     Leave,
 }

@@ -213,7 +213,7 @@ impl Writer for LakeWriter {
             }
             Input::Swap(target) => {
                 self.of(&target)?;
-                self.pending.push(Pending::Step(Work::Swap { generation: target.table.generation, table_id: target.table.id.0 }));
+                self.pending.push(Pending::Step(Work::Swap(convert::setup(&target.table, &self.shelf.rules))));
                 Ok(())
             }
             Input::Leave(target) => {

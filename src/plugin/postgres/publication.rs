@@ -151,8 +151,34 @@ pub fn missing(published: &BTreeSet<u32>, wanted: &[Arc<TableVersion>]) -> Vec<A
     wanted.iter().filter(|t| !u32::try_from(t.source_id).is_ok_and(|id| published.contains(&id))).cloned().collect()
 }
 
+/// Begins a transaction in which nobody else of us changes the publication: the main run and a side run may want to at the same time, and each
+/// looks before it changes.
+async fn alone(session: &Session, name: &str) -> Result<()> {
+    let sql = format!("BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({}, 1))", literal(name)?);
+    session.batch_execute(&sql).await.map_err(failed("could not lock the publication"))
+}
+
+async fn end(session: &Session, done: Result<()>) -> Result<()> {
+    match done {
+        Ok(()) => session.batch_execute("COMMIT").await.map_err(failed("could not change the publication")),
+        Err(e) => {
+            // Where this fails too, the session is gone, and the transaction with it.
+            let _ = session.batch_execute("ROLLBACK").await;
+            Err(e)
+        }
+    }
+}
+
 /// Adds to a pipe's own publication the tables that it lacks.
 pub async fn add(session: &Session, names: &Names, wanted: &[Arc<TableVersion>]) -> Result<()> {
+    if missing(&tables(session, &names.publication).await?, wanted).is_empty() {
+        return Ok(());
+    }
+    alone(session, &names.publication).await?;
+    end(session, add_alone(session, names, wanted).await).await
+}
+
+async fn add_alone(session: &Session, names: &Names, wanted: &[Arc<TableVersion>]) -> Result<()> {
     let lacking = missing(&tables(session, &names.publication).await?, wanted);
     if lacking.is_empty() {
         return Ok(());
@@ -171,6 +197,11 @@ pub async fn remove(session: &Session, names: &Names, gone: &[Arc<TableVersion>]
     if names.publication_given {
         return Ok(());
     }
+    alone(session, &names.publication).await?;
+    end(session, remove_alone(session, names, gone).await).await
+}
+
+async fn remove_alone(session: &Session, names: &Names, gone: &[Arc<TableVersion>]) -> Result<()> {
     let published = tables(session, &names.publication).await?;
     let there: Vec<_> = gone.iter().filter(|t| u32::try_from(t.source_id).is_ok_and(|id| published.contains(&id))).map(|t| listed(t)).collect::<Result<_>>()?;
     let rest: BTreeSet<u32> = noted(session, &names.publication).await?.difference(&oids(gone)).copied().collect();

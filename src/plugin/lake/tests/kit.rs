@@ -95,8 +95,17 @@ pub fn columns() -> Vec<(String, LakeType, String)> {
     vec![("id".into(), LakeType::Long, "int8".into()), ("v".into(), LakeType::String, "text".into()), ("n".into(), LakeType::Integer, "int4".into())]
 }
 
+/// How the tests' table is set up.
+pub fn how(generation: i64) -> Setup {
+    Setup { columns: columns(), key: vec!["id".into()], table_id: 16384, generation, existing: Existing::Error, create: true }
+}
+
 pub fn setup(generation: i64) -> Work {
-    Work::Setup(Setup { columns: columns(), key: vec!["id".into()], table_id: 16384, generation, existing: Existing::Error, create: true })
+    Work::Setup(how(generation))
+}
+
+pub fn swap(generation: i64) -> Work {
+    Work::Swap(how(generation))
 }
 
 fn schema() -> Arc<Schema> {

@@ -188,13 +188,18 @@ pub fn origin(pipe: Uuid) -> String {
     format!("standpipe_{}", pipe.simple())
 }
 
+/// How the names of a table's copies in the making begin.
+pub fn stages_of(pipe: Uuid, table: TableId) -> String {
+    format!("{}{:x}_", stage_prefix(pipe), table.0)
+}
+
 fn stage_prefix(pipe: Uuid) -> String {
     format!("stage_{}_", &pipe.simple().to_string()[..16])
 }
 
 /// Name of a copy in the making: it belongs to (pipe, table, generation), and fits PostgreSQL's 63 bytes.
 pub fn stage_name(pipe: Uuid, table: TableId, generation: i64) -> String {
-    format!("{}{:x}_{:x}", stage_prefix(pipe), table.0, generation)
+    format!("{}{generation:x}", stages_of(pipe, table))
 }
 
 /// A name as a text in SQL, for the owner's row.

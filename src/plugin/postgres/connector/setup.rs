@@ -8,7 +8,7 @@ use super::prepare::{Survey, obstacles_error};
 use super::settings::{OnDelete, OnRows};
 use super::shape::DELETED_AT;
 use super::writer::{Owned, PgWriter};
-use crate::data::{Column, TableId};
+use crate::data::{Column, TableId, TableName};
 use crate::error::{Error, Kind};
 use crate::plugin::{Place, TargetTable, WriterRole};
 use std::collections::BTreeMap;
@@ -81,7 +81,12 @@ impl PgWriter {
         if let Some(e) = obstacles_error(obstacles) {
             return Err(e.into());
         }
-        self.now(WHAT, &format!("DROP TABLE IF EXISTS {}", qualified(&place)?)).await?;
+        // Copies that broke are nobody's any more.
+        let broken = "SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = '_standpipe'::regnamespace AND relkind = 'r' AND starts_with(relname, $1)";
+        for row in self.ask(WHAT, broken, &[&marks::stages_of(self.identity.pipe, t.table.id)]).await? {
+            let old = TableName::new(marks::SCHEMA, row.get::<_, &str>(0));
+            self.now(WHAT, &format!("DROP TABLE IF EXISTS {}", qualified(&old)?)).await?;
+        }
         for sql in &creation.before {
             self.now(WHAT, sql).await.map_err(|e| about(e, t))?;
         }
