@@ -110,9 +110,10 @@ impl Session {
         let mut flush = self.seal(self.reached.clone(), self.witness.clone(), work, tables, done.into_iter().collect());
         flush.structures.push((side.table, Structure::of(&side.version)));
         if let Err(e) = self.finish(flush).await {
-            // The target does not take the copy: the request has failed, or it would be copied again and again.
+            // The target does not take the copy, and nothing became durable: the request has failed, or it would be copied again and again.
             if self.cx.is_table_error(&e) == Some(side.table) {
-                self.refuse(side.table, &e).await?;
+                self.cx.live.show(side.table, None);
+                return self.give_up(side.table, &e).await;
             }
             return Err(e);
         }

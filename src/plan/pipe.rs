@@ -3,7 +3,7 @@
 use super::options::{checked, stored};
 use super::{Action, Context, Notice, Write, object_name, pipe_alter, pipe_tables, source};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::option::{Fault, Opt, faults_error, nearest, normalise};
+use crate::plugin::option::{Fault, Opt, faults_error, misspelt, nearest, normalise};
 use crate::plugin::{self, Plugin, Role, registry, shared};
 use standpipe_catalog::{Change, Clause as StoredClause, Desired, Expect, Pipe, Pipes, Roles, Source, SourceState, Sources, Target, Versioned};
 use standpipe_grammar::ast::pipe as ast;
@@ -191,7 +191,11 @@ fn source_of(from: &Written, position: usize, cx: &Context<'_>) -> Result<(Arc<V
         None => match cx.snapshot.named::<Sources>(&cx.session.database) {
             Some((_, source)) if fits(&source) => source,
             Some((_, source)) => return Err(none_fits(format!("the current database \"{}\" is of type {}, which the extractor does not read", source.name, source.kind), position)),
-            None => return Err(none_fits("no source is named and the current database is none".into(), position)),
+            None => {
+                let fault = misspelt("source-name", from.iter().map(|e| (e.key.as_str(), e.key_position)));
+                let misspelt = fault.and_then(|fault| faults_error(vec![fault]));
+                return Err(misspelt.unwrap_or_else(|| none_fits("no source is named and the current database is none".into(), position)));
+            }
         },
     };
     let plugin = match plugin {

@@ -4,7 +4,7 @@ use super::options::{checked, stored};
 use super::{Action, After, Context, Notice, Write, object_name};
 use crate::data::TableName;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::option::{Fault, faults_error, nearest, normalise};
+use crate::plugin::option::{Fault, faults_error, misspelt, nearest, normalise};
 use crate::plugin::{Plugin, Role, registry};
 use standpipe_catalog::{Change, Desired, Expect, Pipe, Pipes, Source, SourceState, Sources, Tables, Target, Uuid, Versioned};
 use standpipe_grammar::ast::source as ast;
@@ -34,6 +34,9 @@ fn plugin_of_type(written: &Written, position: usize) -> Result<(&'static Plugin
         names.collect::<Vec<_>>()
     };
     let Some(entry) = written.get("type") else {
+        if let Some(fault) = misspelt("type", written.iter().map(|e| (e.key.as_str(), e.key_position))) {
+            return Err(fault);
+        }
         let message = "option \"type\" is missing".to_string();
         return Err(Fault { message, hint: Some(format!("Add type = '...', one of {}.", known().join(", "))), position: Some(position) });
     };

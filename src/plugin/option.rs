@@ -338,7 +338,13 @@ pub fn parse_size(s: &str) -> Option<u64> {
 
 /// The candidate nearest to `word`, if one is near enough to be a slip.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.map(|c| (distance(word, c), c)).filter(|(d, c)| *d <= 1 + c.len().max(word.len()) / 4).min().map(|(_, c)| c)
+    candidates.map(|c| (distance(word, c), c)).filter(|(d, c)| *d <= 1 + c.len().max(word.len()) / 5).min().map(|(_, c)| c)
+}
+
+/// The fault of a key that is likely meant to be `name`, if there is one: more helpful than that `name` is missing.
+pub fn misspelt<'a>(name: &str, mut keys: impl Iterator<Item = (&'a str, usize)>) -> Option<Fault> {
+    let (key, position) = keys.find(|(key, _)| nearest(&normalise(key), std::iter::once(name)).is_some())?;
+    Some(Fault { message: format!("option \"{key}\" is unknown"), hint: Some(format!("Perhaps you meant the option \"{name}\".")), position: Some(position) })
 }
 
 /// Edit distance (insert, delete, replace, swap of neighbours).

@@ -116,9 +116,7 @@ impl Survey {
         }
         prepared.exists = there.is_some();
         prepared.has_rows = there.is_some() && self.has_rows(&t.target);
-        if t.place == Place::Live {
-            self.owner(t, settings, &mut o)?;
-        }
+        self.owner(t, settings, &mut o)?;
         prepared.statements.extend(creation.before.iter().chain(&creation.after).cloned());
         Ok((creation, prepared, o.list))
     }
