@@ -1,7 +1,7 @@
 """The whole way: TPC-H lineitem and orders from one PostgreSQL into another and into the lake, while their rows are changed.
 
-The pipes are stopped and started, and the program is killed, during the snapshot and during the changes; DuckDB reads the lake meanwhile. At
-the end counts and digests over all ordered rows must agree at both targets. `--scale 1` is the long form (6 M rows), the tests run a short one.
+The pipes are stopped and started, and the program is killed, during the snapshot and during the changes; a third table joins, and another one
+is copied anew, while both run. DuckDB reads the lake meanwhile. At the end counts and digests over all ordered rows must agree at both targets. `--scale 1` is the long form (6 M rows), the tests run a short one.
 """
 import argparse, os, random, shutil, subprocess, sys, tempfile, time
 
@@ -23,8 +23,11 @@ update orders set o_orderkey = o_orderkey + 2000000000 where o_orderkey = :k + 2
 update lineitem set l_orderkey = l_orderkey + 2000000000 where l_orderkey = :k + 3 and l_linenumber = 1 and l_orderkey < 1000000000
    and not exists (select from lineitem l where l.l_orderkey = :k + 3 + 2000000000 and l.l_linenumber = 1);
 delete from orders where o_orderkey = :k + 4;
+update late set o_totalprice = o_totalprice + :d where o_orderkey = :k;
+insert into late values (:far, :k, 'O', :d, '2024-02-29', '1-URGENT', 'Clerk#1', 0, 'inserted') on conflict do nothing;
+delete from late where o_orderkey = :k + 4;
 """
-TABLES = {"lineitem": "l_orderkey, l_linenumber", "orders": "o_orderkey"}
+TABLES = {"lineitem": "l_orderkey, l_linenumber", "orders": "o_orderkey", "late": "o_orderkey"}
 
 
 def say(text):
@@ -97,18 +100,23 @@ def run(a, root):
     try:
         load_tpch(source, a.scale, root, ["lineitem", "orders"])
         orders = int(source.sql("tpch", "select max(o_orderkey) from orders"))
+        source.sql("tpch", "create table late (like orders including all); insert into late select * from orders order by o_orderkey limit 50000")
         target.sql("postgres", "create database copy")
         server = Standpipe(a.standpipe, data)
         pg_sources(server, source, target, "copy", "tpch")
-        say(server.sql("standpipe", "sync table public.lineitem, public.orders from source src").replace("\n", "; "))
+        say(server.sql("standpipe", "sync table public.lineitem, public.orders, public.late from source src").replace("\n", "; "))
         load = changes(source, a.seconds, orders, root)
         began = time.monotonic()
         for pipe, connector in PIPES.items():
-            server.sql("src", f"create pipe {pipe} with extractor ('source-name' = 'src') with connector ({connector}) with runtime (start = true)")
+            server.sql("src", f"create pipe {pipe} with extractor ('source-name' = 'src', 'tables' = 'lineitem, orders') with connector ({connector}) with runtime (start = true)")
         disturb(server, data, "snapshot", a.pause, rng)
         both(server, "wait for pipe {} timeout '900 s'")
         say(f"running after {time.monotonic() - began:.0f} s; {phases(server)}")
+        both(server, "alter pipe {} add table public.late")
         disturb(server, data, "changes", a.pause, rng)
+        both(server, "resync pipe {} table public.orders")
+        both(server, "wait for pipe {} timeout '900 s'")
+        say(f"one table joined, one was copied anew; {phases(server)}")
         load.wait()
         both(server, "wait for pipe {} until caught up timeout '900 s'")
         say(f"caught up after {time.monotonic() - began:.0f} s, peak memory {server.peak()} MB")
