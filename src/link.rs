@@ -40,7 +40,7 @@ impl Linker {
     pub fn source_request(&self, source: &catalog::Source, keyring: &Keyring) -> Result<(&'static Plugin, OpenRequest)> {
         let plugin = plugin(Role::Source, &source.kind)?;
         let options = opened(&source.options, plugin, keyring)?;
-        Ok((plugin, OpenRequest { connection: options.clone(), options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf() }))
+        Ok((plugin, OpenRequest { source: Some(source.uuid), connection: options.clone(), options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf() }))
     }
     /// A source, opened; it connects at its first call.
     pub fn source(&self, source: &catalog::Source, keyring: &Keyring) -> Result<Box<dyn Source>> {
@@ -67,15 +67,16 @@ impl Linker {
     pub fn connector_request(&self, pipe: &Pipe, snapshot: &Snapshot) -> Result<(&'static Plugin, OpenRequest)> {
         let plugin = plugin(Role::Connector, &pipe.connector.plugin)?;
         let options = opened(&pipe.connector.options, plugin, snapshot.keyring())?;
-        let connection = match pipe.target {
+        let (source, connection) = match pipe.target {
             Target::Source(uuid) => {
                 let target = snapshot.get::<Sources>(&uuid).ok_or_else(|| Error::new(Kind::UndefinedObject, format!("the target of pipe \"{}\" is gone", pipe.name)))?;
-                self.source_request(&target, snapshot.keyring())?.1.connection
+                let (_, request) = self.source_request(&target, snapshot.keyring())?;
+                (request.source, request.connection)
             }
-            Target::Lake => Options::default(),
-            Target::InPlace => options.clone(),
+            Target::Lake => (None, Options::default()),
+            Target::InPlace => (None, options.clone()),
         };
-        Ok((plugin, OpenRequest { connection, options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf() }))
+        Ok((plugin, OpenRequest { source, connection, options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf() }))
     }
     /// The connector of a pipe, opened.
     pub fn connector(&self, pipe: &Pipe, snapshot: &Snapshot) -> Result<Box<dyn Connector>> {

@@ -7,7 +7,9 @@
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod local;
+pub mod obstacle;
 pub mod option;
+pub mod policy;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod processor;
@@ -136,6 +138,8 @@ pub enum Open {
 /// What `open` gets.
 #[derive(Debug, Clone)]
 pub struct OpenRequest {
+    /// The source object that `connection` is of, by its number for life; None: the options stand in place.
+    pub source: Option<Uuid>,
     /// Options of the source object (`CREATE SOURCE`), or those in place; empty where none is needed.
     pub connection: Options,
     /// Options of the plugin's own clause; for a source the same as `connection`.

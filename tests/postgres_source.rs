@@ -39,7 +39,7 @@ impl Pipe {
         }
     }
     fn request(&self) -> OpenRequest {
-        OpenRequest { connection: self.connection.clone(), options: self.options.clone(), config: Arc::new(self.config.clone()), data_dir: "/".into() }
+        OpenRequest { source: None, connection: self.connection.clone(), options: self.options.clone(), config: Arc::new(self.config.clone()), data_dir: "/".into() }
     }
     fn source(&self) -> Box<dyn Source> {
         match SOURCE.open {

@@ -39,7 +39,7 @@ impl Pipe {
         let port = self.port.to_string();
         let pairs = [("host", "127.0.0.1"), ("port", port.as_str()), ("database", "postgres"), ("user", "postgres"), ("password", "secret")];
         let options = Options::from_pairs(self.options.iter().map(|(k, v)| (k.as_str(), v.as_str()))).with_defaults(CONNECTOR.options);
-        OpenRequest { connection: Options::from_pairs(pairs), options, config: Arc::new(self.config.clone()), data_dir: "/".into() }
+        OpenRequest { source: None, connection: Options::from_pairs(pairs), options, config: Arc::new(self.config.clone()), data_dir: "/".into() }
     }
     fn connector(&self) -> Box<dyn Connector> {
         match CONNECTOR.open {

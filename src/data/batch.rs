@@ -90,6 +90,13 @@ impl Rows {
             txn: (0..self.len()).filter(kept).map(|i| self.txn[i]).collect(),
         })
     }
+    /// All but the deletes; the same value where there are none.
+    pub fn without_deletes(&self) -> Result<Rows> {
+        if !self.ops.contains(&Op::Delete) {
+            return Ok(self.clone());
+        }
+        self.select(&BooleanBuffer::collect_bool(self.len(), |i| self.ops[i] != Op::Delete))
+    }
 }
 
 /// A change of structure between two versions of a table.

@@ -10,6 +10,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub struct TableId(pub u32);
 
+/// A fact that every plugin knows: updates of the table may leave out long values that they don't change. Its text is what mends it.
+pub const PARTIAL_UPDATES_FACT: &str = "partial_updates";
+
 /// `schema.table` as its system has it, unquoted. Of MySQL and MongoDB the schema is their database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableName {
@@ -61,7 +64,7 @@ pub struct TableVersion {
     pub schema: SchemaRef,
     /// Rows, as the system estimates them.
     pub estimated_rows: Option<u64>,
-    /// Facts only the system's own plugin reads (PostgreSQL: replica identity, relkind, file node, pages), as text.
+    /// Facts only the system's own plugin reads (PostgreSQL: replica identity, relkind, file node, pages), and [`PARTIAL_UPDATES_FACT`], as text.
     pub facts: std::collections::BTreeMap<String, String>,
 }
 

@@ -23,7 +23,7 @@ pub struct OwnLake {
 impl OwnLake {
     /// The lake where the settings say.
     pub fn open(config: Arc<Config>, data_dir: &Path) -> Result<OwnLake> {
-        let request = OpenRequest { connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf() };
+        let request = OpenRequest { source: None, connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf() };
         let location = Lake::open(&request)?.location;
         Ok(OwnLake { request, location })
     }

@@ -3,11 +3,13 @@
 
 use super::checkpoint::{TableMark, Tables};
 use super::cut;
-use super::options::{OnDdl, Policy, RunOptions};
+use super::options::RunOptions;
 use super::state::TableState;
 use super::window::Window;
+use crate::data::table::PARTIAL_UPDATES_FACT;
 use crate::data::{Batch, ColumnChange, Content, Op, Part, Payload, Rows, SchemaChange, TableId, TableName, TableVersion, Txn};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::{OnDdl, OnTruncate};
 use crate::plugin::{Input, Place, Processor, TargetTable};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::buffer::BooleanBuffer;
@@ -82,7 +84,7 @@ impl Shape {
         if whole && matches!(&part.content, Content::Rows(rows) if rows.present.is_some()) {
             return Err(Error::new(Kind::NotSupported, "a processor needs columns that a change does not carry")
                 .for_table(source.name.to_string())
-                .with_hint(format!("Run ALTER TABLE {} REPLICA IDENTITY FULL at the source, then RESYNC this table.", source.name)));
+                .with_hint(source.facts.get(PARTIAL_UPDATES_FACT).map_or_else(|| "RESYNC this table.".to_string(), |remedy| format!("{remedy} Then RESYNC this table."))));
         }
         for (p, _) in self.processors.iter_mut().zip(takes).filter(|(_, takes)| *takes) {
             part = p.process(part).map_err(|e| e.for_table(source.name.to_string()))?;
@@ -208,9 +210,9 @@ impl Intake {
             return Ok(false);
         }
         match self.options.on_truncate {
-            Policy::Propagate => Ok(true),
-            Policy::Ignore => Ok(false),
-            Policy::Stop => Err(Error::new(Kind::WrongPhase, "the source table was truncated")
+            OnTruncate::Propagate => Ok(true),
+            OnTruncate::Ignore => Ok(false),
+            OnTruncate::Stop => Err(Error::new(Kind::WrongPhase, "the source table was truncated")
                 .for_table(table.name.to_string())
                 .with_hint("RESYNC this table, or set on-truncate to propagate or ignore.")),
         }

@@ -2,45 +2,15 @@
 
 use super::restart::Strategy;
 use crate::config::Config;
-use crate::data::{ColumnChange, Op};
+use crate::data::Op;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::option::parse_duration;
+use crate::plugin::policy::{OnDdl, OnTruncate, Policies};
 use crate::plugin::{Commit, Options};
 use std::time::Duration;
 
 /// Time between flushes where each costs a file and nothing else is said.
 const FILE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// What is done about a truncate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// It is done at the target too.
-    Propagate,
-    /// It is left out.
-    Ignore,
-    /// The table FAILS.
-    Stop,
-}
-
-/// What is done about a change of structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDdl {
-    /// New columns are added; anything else FAILS the table.
-    Additive,
-    /// It is done at the target too.
-    Propagate,
-    /// The target keeps its structure; columns of the same name go on.
-    Ignore,
-    /// The table FAILS.
-    Stop,
-}
-
-impl OnDdl {
-    /// This change may be handed on.
-    pub fn allows(self, change: &ColumnChange) -> bool {
-        matches!((self, change), (OnDdl::Propagate, _) | (OnDdl::Additive, ColumnChange::Add(_)))
-    }
-}
 
 /// What of the changes is wanted (`inclusion` less `exclusion`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +87,7 @@ pub struct RunOptions {
     /// Bytes gathered at most.
     pub size_bytes: usize,
     /// See there.
-    pub on_truncate: Policy,
+    pub on_truncate: OnTruncate,
     /// See there.
     pub on_ddl: OnDdl,
     /// The longest a flush may take.
@@ -152,6 +122,7 @@ impl RunOptions {
             return Err(Error::new(Kind::NotSupported, "more than one writer of changes is not supported by this target").with_hint("Leave apply.shards at 1."));
         }
         let parallelism = if connector.given("parallelism") && !extractor.given("parallelism") { counted(connector, "parallelism")? } else { counted(extractor, "parallelism")? };
+        let policies = Policies::read(connector)?;
         let default_interval = if commit == Commit::PerShard { FILE_INTERVAL } else { Duration::ZERO };
         Ok(RunOptions {
             parallelism: parallelism.max(1),
@@ -165,17 +136,8 @@ impl RunOptions {
             max_delay: millis("execution.checkpointing.interval").or(seconds(connector, "batch.max-delay-seconds")).unwrap_or(Duration::from_secs(1)),
             min_interval: millis("execution.checkpointing.min-pause").or(seconds(connector, "batch.min-interval-seconds")).unwrap_or(default_interval),
             size_bytes: usize::try_from(connector.size("batch.size-bytes")?).unwrap_or(usize::MAX),
-            on_truncate: match connector.get("on-truncate") {
-                Some("ignore") => Policy::Ignore,
-                Some("stop") => Policy::Stop,
-                _ => Policy::Propagate,
-            },
-            on_ddl: match connector.get("on-ddl") {
-                Some("propagate") => OnDdl::Propagate,
-                Some("ignore") => OnDdl::Ignore,
-                Some("stop") => OnDdl::Stop,
-                _ => OnDdl::Additive,
-            },
+            on_truncate: policies.on_truncate,
+            on_ddl: policies.on_ddl,
             flush_timeout: runtime.duration("execution.checkpointing.timeout", "ms")?,
             restart: Strategy::from_options(runtime)?,
             next_rows: config.count("pipe.next-rows"),

@@ -122,7 +122,7 @@ pub fn open_request(cx: &StatementContext, database: &str) -> Result<(&'static P
         options.set(key, text, secret);
     }
     let options = options.with_defaults(plugin.options);
-    Ok((plugin, OpenRequest { connection: options.clone(), options, config: cx.config.clone(), data_dir: cx.data_dir.clone() }))
+    Ok((plugin, OpenRequest { source: Some(source.uuid), connection: options.clone(), options, config: cx.config.clone(), data_dir: cx.data_dir.clone() }))
 }
 
 /// Opens a source.

@@ -9,7 +9,8 @@ use crate::data::TableId;
 use crate::error::Result;
 use crate::pipe::checkpoint::Stage;
 use crate::pipe::ledger::{Wanted, Wish};
-use crate::pipe::options::{Inclusion, OnDdl, Policy, RunOptions};
+use crate::pipe::options::{Inclusion, RunOptions};
+use crate::plugin::policy::{OnDdl, OnTruncate};
 use crate::pipe::restart::{Restarts, Strategy};
 use crate::pipe::runner::{Next, Runner};
 use crate::pipe::session::{self, Context, Control, Ends, PipeTable};
@@ -137,7 +138,7 @@ fn options() -> RunOptions {
         max_delay: Duration::from_secs(3600),
         min_interval: Duration::ZERO,
         size_bytes: usize::MAX,
-        on_truncate: Policy::Propagate,
+        on_truncate: OnTruncate::Propagate,
         on_ddl: OnDdl::Additive,
         flush_timeout: Duration::from_secs(3600),
         restart: Strategy::FixedDelay { delay: Duration::ZERO, attempts: None },

@@ -13,7 +13,7 @@ use arrow::util::display::array_value_to_string;
 use std::sync::Arc;
 
 /// The column that marks a deleted row under `on-delete = soft`.
-pub const DELETED_AT: &str = "_standpipe_deleted_at";
+pub use crate::plugin::policy::DELETED_AT;
 
 /// The columns that are written: generated ones are their system's own.
 fn written(table: &TableVersion) -> impl Iterator<Item = (usize, &Column)> {

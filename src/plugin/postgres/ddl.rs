@@ -76,7 +76,7 @@ pub fn create(table: &TableVersion, target: &TableName, options: DdlOptions, as_
         lines.push(format!("{quoted} {}{required}", column_type(c, native, as_text(c))));
     }
     if options.soft_delete {
-        lines.push(format!("{} timestamp with time zone", super::connector::shape::DELETED_AT));
+        lines.push(format!("{} timestamp with time zone", crate::plugin::policy::DELETED_AT));
     }
     let mut creation = Creation { before: vec![format!("CREATE TABLE {name} ({})", lines.join(", "))], after: Vec::new() };
     if options.primary_key && !table.key.is_empty() {

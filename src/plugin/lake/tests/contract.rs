@@ -28,6 +28,7 @@ impl Bench {
     }
     fn request(&self) -> OpenRequest {
         OpenRequest {
+            source: None,
             connection: Options::default(),
             options: Options::from_pairs(self.options.iter().copied()).with_defaults(&[shared::CONNECTOR]),
             config: Arc::new(Config::default()),

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 fn setup(dir: &std::path::Path, pairs: &[(&str, &str)]) -> Arc<Setup> {
     let options = Options::from_pairs(pairs.iter().copied());
-    let request = OpenRequest { connection: options.clone(), options, config: Arc::new(Config::default()), data_dir: dir.to_path_buf() };
+    let request = OpenRequest { source: None, connection: options.clone(), options, config: Arc::new(Config::default()), data_dir: dir.to_path_buf() };
     Setup::new(&request).expect("valid options")
 }
 

@@ -3,10 +3,10 @@
 use super::super::client::{ident, literal, qualified};
 use super::super::ddl;
 use super::pipeline::StepError;
-use super::settings::{OnDdl, OnLossy};
 use super::writer::PgWriter;
 use crate::data::{Column, ColumnChange, SchemaChange, TableVersion};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::{OnDdl, OnLossy};
 use crate::plugin::TargetTable;
 
 const WHAT: &str = "could not change a table's structure at the target";
@@ -52,7 +52,7 @@ impl PgWriter {
         let native = ddl::is_native(after);
         let known = self.ask(WHAT, "SELECT pg_catalog.to_regtype($1) IS NOT NULL", &[&column.native]).await?.first().is_some_and(|r| r.get(0));
         let missing = native && column.type_id != 0 && !known;
-        if missing && self.settings.on_lossy(after, &column.name) == OnLossy::Error {
+        if missing && self.settings.on_lossy(&after.name, &column.name) == OnLossy::Error {
             let e = Error::new(Kind::Lossy, format!("column \"{}\" of table {} has type {}, which the target has not", column.name, after.name, column.native));
             let hint = format!("Create the type at the target, or use 'on-lossy.{}.{}' = 'text'.", after.name, column.name);
             return Err(e.with_hint(hint).for_table(after.name.to_string()).into());

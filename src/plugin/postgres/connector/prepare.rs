@@ -3,22 +3,15 @@
 use super::super::client::{Session, failed, literal, qualified};
 use super::super::ddl::{self, Creation, DdlOptions, Passage};
 use super::marks;
-use super::settings::{OnDelete, OnDdl, OnLossy, OnRows, Settings};
-use super::shape::DELETED_AT;
+use super::settings::Settings;
 use super::target::{TargetRelation, relations};
 use crate::data::{Column, TableName, WireFormat};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
+use crate::plugin::obstacle::{Obstacle, Obstacles, obstacles_error};
+use crate::plugin::policy::{DELETED_AT, OnDdl, OnDelete, OnLossy, OnRows};
 use crate::plugin::{Place, Prepared, TargetTable, wire_allowed};
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
-
-/// Something that stands in the way of a table.
-pub struct Obstacle {
-    kind: Kind,
-    table: String,
-    message: String,
-    hint: String,
-}
 
 /// Everything that was asked of the target about some tables.
 pub struct Survey {
@@ -88,7 +81,7 @@ impl Survey {
 
     /// What set-up will run for a table, and what stands in its way.
     pub fn plan(&self, t: &TargetTable, settings: &Settings) -> Result<(Creation, Prepared, Vec<Obstacle>)> {
-        let mut o = Obstacles { table: t.table.name.to_string(), list: Vec::new() };
+        let mut o = Obstacles::of(&t.table.name);
         let mut prepared = Prepared {
             target: t.target.clone(),
             exists: false,
@@ -158,7 +151,7 @@ impl Survey {
                 None => o.add(Kind::NoRight, format!("schema \"{}\" does not exist at the target, and the login may not create it", t.target.schema), "CREATE SCHEMA at the target, or GRANT CREATE ON DATABASE to the login."),
             }
         }
-        let as_text = |c: &Column| self.missing_types.contains(&c.native) && native && settings.on_lossy(&t.table, &c.name) != OnLossy::Error;
+        let as_text = |c: &Column| self.missing_types.contains(&c.native) && native && settings.on_lossy(&t.table.name, &c.name) != OnLossy::Error;
         for c in t.table.columns.iter().filter(|c| !c.generated) {
             if native && self.missing_types.contains(&c.native) && !as_text(c) {
                 let message = format!("column \"{}\" of table {} has type {}, which the target has not", c.name, t.table.name, c.native);
@@ -219,7 +212,7 @@ impl Survey {
         match ddl::passage(c, ddl::is_native(&t.table), there) {
             Passage::Exact => {}
             Passage::Note(text) => prepared.notices.push(format!("column \"{}\" of table {}: {text}", c.name, t.target)),
-            Passage::Loss(text) if settings.on_lossy(&t.table, &c.name) == OnLossy::Error => {
+            Passage::Loss(text) if settings.on_lossy(&t.table.name, &c.name) == OnLossy::Error => {
                 let message = format!("column \"{}\" of table {}: {text}", c.name, t.target);
                 o.add(Kind::Lossy, message, &format!("Change the column's type, or accept it with 'on-lossy.{}.{}' = 'null'.", t.table.name, c.name));
             }
@@ -231,37 +224,6 @@ impl Survey {
         }
         prepared.columns.push((c.name.clone(), there.native.clone(), loss));
     }
-}
-
-struct Obstacles {
-    table: String,
-    list: Vec<Obstacle>,
-}
-
-impl Obstacles {
-    fn add(&mut self, kind: Kind, message: String, hint: &str) {
-        self.list.push(Obstacle { kind, table: self.table.clone(), message, hint: hint.to_string() });
-    }
-}
-
-/// All obstacles as one error: the first one is the message, all are in DETAIL. About one table only if all are.
-pub fn obstacles_error(all: Vec<Obstacle>) -> Option<Error> {
-    let first = all.first()?;
-    let mut e = Error::new(first.kind, first.message.clone());
-    if all.len() > 1 {
-        e = e.with_detail(all.iter().map(|o| o.message.as_str()).collect::<Vec<_>>().join("\n"));
-    }
-    let hints: Vec<&str> = all.iter().map(|o| o.hint.as_str()).fold(Vec::new(), |mut v, h| {
-        if !v.contains(&h) {
-            v.push(h);
-        }
-        v
-    });
-    e = e.with_hint(hints.join(" "));
-    if all.iter().all(|o| o.table == first.table) {
-        e = e.for_table(first.table.clone());
-    }
-    Some(e)
 }
 
 async fn with_rows(session: &Session, relations: &HashMap<TableName, TargetRelation>) -> Result<BTreeSet<TableName>> {

@@ -1,6 +1,6 @@
 //! Picking rows out of a run of changes.
 
-use crate::data::{OldKeys, Op, Rows};
+use crate::data::{OldKeys, Rows};
 use crate::error::Result;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -22,13 +22,4 @@ pub fn pick(rows: &Rows, indices: &[u32]) -> Result<Rows> {
         present: rows.present.as_ref().map(|p| p.iter().map(|c| c.as_ref().map(bits)).collect()),
         txn: indices.iter().map(|&i| rows.txn[i as usize]).collect(),
     })
-}
-
-/// All but the deletes; the same value where there are none.
-pub fn without_deletes(rows: &Rows) -> Result<Rows> {
-    if !rows.ops.contains(&Op::Delete) {
-        return Ok(rows.clone());
-    }
-    let kept: Vec<u32> = (0..rows.len() as u32).filter(|&i| rows.ops[i as usize] != Op::Delete).collect();
-    pick(rows, &kept)
 }

@@ -4,12 +4,12 @@ use super::super::client::{literal, qualified};
 use super::super::ddl::{self, DdlOptions};
 use super::marks;
 use super::pipeline::StepError;
-use super::prepare::{Survey, obstacles_error};
-use super::settings::{OnDelete, OnRows};
-use super::shape::DELETED_AT;
+use super::prepare::Survey;
 use super::writer::{Owned, PgWriter};
 use crate::data::{Column, TableId, TableName};
 use crate::error::{Error, Kind};
+use crate::plugin::obstacle::obstacles_error;
+use crate::plugin::policy::{DELETED_AT, OnDelete, OnRows};
 use crate::plugin::{Place, TargetTable, WriterRole};
 use std::collections::BTreeMap;
 

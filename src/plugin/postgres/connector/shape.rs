@@ -5,11 +5,9 @@ use super::encode::{Cells, Impossible, Wire};
 use super::target::{TargetColumn, TargetRelation};
 use crate::data::{LogicalType, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::DELETED_AT;
 use arrow::array::RecordBatch;
 use std::sync::Arc;
-
-/// What `on-delete = soft` sets.
-pub const DELETED_AT: &str = "_standpipe_deleted_at";
 
 /// Receive functions whose binary form is the text itself.
 const TEXT_LIKE: &[&str] = &["textrecv", "varcharrecv", "bpcharrecv", "namerecv", "json_recv", "xml_recv", "enum_recv"];

@@ -2,12 +2,13 @@
 
 use super::super::client::{ident, literal, qualified};
 use super::pipeline::StepError;
-use super::prepare::{Survey, obstacles_error};
-use super::settings::OnRows;
+use super::prepare::Survey;
 use super::target::{TargetRelation, relations};
 use super::writer::PgWriter;
 use crate::data::TableName;
 use crate::error::{Error, Kind};
+use crate::plugin::obstacle::obstacles_error;
+use crate::plugin::policy::OnRows;
 use crate::plugin::{Place, TargetTable};
 use std::collections::BTreeSet;
 

@@ -3,12 +3,13 @@
 use super::super::client::{Session, failed, qualified};
 use super::marks;
 use super::pipeline::{Answer, Command, Effect, Step, StepError, run};
-use super::rows::{pick, without_deletes};
-use super::settings::{OnDdl, OnDelete, OnLossy, OnTruncate, Settings};
+use super::rows::pick;
+use super::settings::Settings;
 use super::shape::{Shape, ShapeOptions, key_text};
 use super::target::relations;
 use crate::data::{Content, Part, Rows, TableId, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate};
 use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -199,7 +200,7 @@ impl PgWriter {
             number: self.shape_number,
             skip_missing: self.settings.on_ddl == OnDdl::Ignore,
             soft: self.settings.on_delete == OnDelete::Soft,
-            lossy_null: &|column| self.settings.on_lossy(version, column) == OnLossy::Null,
+            lossy_null: &|column| self.settings.on_lossy(&version.name, column) == OnLossy::Null,
         };
         let shape = Arc::new(Shape::new(version, &name, there, &options)?);
         self.shapes.entry(key).or_default().push(shape.clone());
@@ -274,7 +275,7 @@ impl PgWriter {
         if self.settings.on_delete == OnDelete::Delete {
             return self.apply(shape, &collapse(&shape.table, &parts)?).await;
         }
-        let kept = parts.iter().map(without_deletes).collect::<Result<Vec<_>>>()?;
+        let kept = parts.iter().map(Rows::without_deletes).collect::<Result<Vec<_>>>()?;
         self.apply(shape, &collapse(&shape.table, &kept)?).await?;
         if self.settings.on_delete == OnDelete::Soft {
             let all = collapse(&shape.table, &parts)?;
