@@ -14,6 +14,9 @@ pub static PLUGINS: &[&Plugin] = &[
     &postgres::EXTRACTOR,
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
+    &local::memory::SOURCE,
+    &local::memory::EXTRACTOR,
+    &local::memory::CONNECTOR,
     &local::do_nothing::CONNECTOR,
     #[cfg(feature = "postgres")]
     &postgres::connector::CONNECTOR,
