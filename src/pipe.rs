@@ -11,7 +11,7 @@ pub mod failpoint;
 mod flush;
 mod intake;
 pub mod ledger;
-mod linked;
+pub mod linked;
 pub mod options;
 mod provision;
 pub mod restart;

@@ -1,8 +1,10 @@
 //! The one binary of integration tests.
 
 mod clients;
+mod memory;
 mod postgres_source;
 mod postgres_target;
+mod prerequisites;
 mod scripts;
 mod support;
 mod tidy;

@@ -2,9 +2,12 @@
 
 use crate::data::rows::{ColumnSpec, columns};
 use super::source::Rows;
+use crate::data::table::PARTIAL_UPDATES_FACT;
 use crate::data::{TableId, TableName, TableVersion};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::pipe::linked::LinkedEnds;
+use crate::pipe::session::Ends;
 use crate::plan::{NewPipe, Notice};
 use crate::plugin::{Commit, Needs, Place, Prepared, TargetTable, failed_findings, wire_allowed};
 use standpipe_catalog::Snapshot;
@@ -16,6 +19,8 @@ pub struct Reached {
     pub tables: Vec<Arc<TableVersion>>,
     /// The same behind the processors, as the target gets them.
     pub targets: Vec<TargetTable>,
+    /// A processor concerns it.
+    pub processed: Vec<bool>,
     /// What the connector says of each.
     pub prepared: Vec<Prepared>,
     /// Remarks.
@@ -36,7 +41,7 @@ fn requests(engine: &Engine, snapshot: &Snapshot, pipe: &NewPipe) -> Result<(cra
 }
 
 /// Reaches the source and the target: tables, prerequisites, what set-up will do. Every failed prerequisite of an end is reported at once.
-pub async fn reach(engine: &Engine, snapshot: &Snapshot, pipe: &NewPipe) -> Result<Reached> {
+pub async fn reach(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Result<Reached> {
     let record = &pipe.record;
     let (options, mut source, mut connector) = requests(engine, snapshot, pipe)?;
     let names: Vec<TableName> = record.tables.iter().map(|t| TableName::new(&t.schema, &t.name)).collect();
@@ -46,36 +51,47 @@ pub async fn reach(engine: &Engine, snapshot: &Snapshot, pipe: &NewPipe) -> Resu
     }
     let tables: Vec<Arc<TableVersion>> = tables.into_iter().map(Arc::new).collect();
     let inserts_only = options.get("inclusion").is_some_and(|i| i.split(',').all(|w| w.trim().eq_ignore_ascii_case("data.insert")));
+    let updates = options.flag("realtime.enable") && !inserts_only;
     let needs = Needs { changes: options.flag("realtime.enable"), tables: tables.clone(), inserts_only, write: false, options: Some(options) };
     if let Some(e) = failed_findings(&source.check(&needs).await?) {
         return Err(e.at(pipe.position).with_detail(format!("Source \"{}\".", pipe.source.name)));
     }
-    let mut processors = engine.linker.processors(record, snapshot.keyring())?;
-    let mut targets = Vec::new();
+    let ends = LinkedEnds::new(engine.linker.clone(), Arc::new(record.clone()), snapshot.clone())?;
+    // a snapshot meets conditions that changes don't
+    let (mut of_changes, mut of_rows) = (ends.processors(false)?, ends.processors(true)?);
+    let (mut targets, mut processed) = (Vec::new(), Vec::new());
     for (table, own) in tables.iter().zip(&record.tables) {
-        let mut out = table.clone();
-        for p in &mut processors {
-            if let Some(next) = p.output(&out)? {
-                out = next;
+        let (mut out, mut taken) = (table.clone(), false);
+        for p in &mut of_changes {
+            let next = p.output(&out).map_err(|e| e.at(pipe.position))?;
+            if next.is_some() && updates {
+                whole_rows(p.as_ref(), table, &out).map_err(|e| e.at(pipe.position))?;
             }
-            whole_rows(p.as_ref(), table)?;
+            out = next.unwrap_or(out);
         }
+        let mut row = table.clone();
+        for p in &mut of_rows {
+            let next = p.output(&row).map_err(|e| e.at(pipe.position))?;
+            taken |= next.is_some();
+            row = next.unwrap_or(row);
+        }
+        processed.push(taken);
         targets.push(TargetTable { table: out, target: TableName::new(&own.target_schema, &own.target_name), place: Place::Live });
     }
     let prepared = connector.prepare(&targets).await.map_err(|e| name_end(e, "target", &target_name(pipe)))?;
     let notices = prepared.iter().flat_map(|p| p.notices.iter().map(Notice::new)).chain(model_differences(pipe, snapshot, &tables)).collect();
-    Ok(Reached { tables, targets, prepared, notices })
+    Ok(Reached { tables, targets, processed, prepared, notices })
 }
 
-/// A column computed from one that an update may leave out needs the whole old row in the log.
-fn whole_rows(processor: &dyn crate::plugin::Processor, table: &TableVersion) -> Result<()> {
-    let full = table.facts.get("replica_identity").is_none_or(|r| r == "full" || r == "f");
-    let long = table.columns.iter().any(|c| table.facts.get("toastable").is_some_and(|list| list.split(',').any(|n| n == c.name)));
-    if processor.needs_whole_rows(table) && !full && long {
-        let e = Error::new(Kind::NotSupported, format!("a computed column of table {} needs whole rows", table.name));
-        return Err(e.with_hint(format!("Run at the source: ALTER TABLE {} REPLICA IDENTITY FULL.", table.name)));
+/// What a processor computes from, or filters by, must be in every update. `arriving` is the table as the processors before it leave it.
+fn whole_rows(processor: &dyn crate::plugin::Processor, table: &TableVersion, arriving: &TableVersion) -> Result<()> {
+    match table.facts.get(PARTIAL_UPDATES_FACT) {
+        Some(remedy) if processor.needs_whole_rows(arriving) => {
+            let e = Error::new(Kind::NotSupported, format!("a processor needs columns of table {} that an update may leave out", table.name));
+            Err(e.with_detail("Long values that an update does not change are not in the source's log.").with_hint(remedy.clone()))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn target_name(pipe: &NewPipe) -> String {
@@ -103,7 +119,7 @@ fn model_differences(pipe: &NewPipe, snapshot: &Snapshot, tables: &[Arc<TableVer
 }
 
 /// EXPLAIN CREATE PIPE and EXPLAIN PIPE.
-pub async fn explain(engine: &Engine, snapshot: &Snapshot, pipe: &NewPipe) -> Result<Rows> {
+pub async fn explain(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Result<Rows> {
     let reached = reach(engine, snapshot, pipe).await?;
     let record = &pipe.record;
     let extractor = crate::link::plugin(crate::plugin::Role::Extractor, &record.extractor.plugin)?;
@@ -115,9 +131,9 @@ pub async fn explain(engine: &Engine, snapshot: &Snapshot, pipe: &NewPipe) -> Re
         row("processor", &p.plugin, &crate::link::shown(&p.options));
     }
     row("target", &target_name(pipe), connector.name);
-    for ((table, target), prepared) in reached.tables.iter().zip(&reached.targets).zip(&reached.prepared) {
+    for (((table, target), prepared), processed) in reached.tables.iter().zip(&reached.targets).zip(&reached.prepared).zip(&reached.processed) {
         let same_format = extractor.capabilities.wire_format.is_some() && extractor.capabilities.wire_format == prepared.wire;
-        let wire = same_format && record.processors.is_empty() && wire_allowed(table);
+        let wire = same_format && !processed && wire_allowed(table);
         row("table", &table.name.to_string(), &format!("to {}, {}", target.target, if prepared.exists { "which exists" } else { "which is created" }));
         row("way", &table.name.to_string(), if wire { "wire: the snapshot's bytes pass through as they are" } else { "arrow: decoded into columns and encoded again" });
         for (column, at_target, loss) in &prepared.columns {

@@ -1,6 +1,7 @@
 //! Tables and types as PostgreSQL's catalog has them, turned into table versions.
 
 use super::client::{Session, failed};
+use crate::data::table::PARTIAL_UPDATES_FACT;
 use crate::data::{Column, LogicalType, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -225,6 +226,9 @@ fn version_of(row: &Row, columns: Vec<Column>, key: Option<&(String, Vec<i16>)>)
         (fact::ROW_SECURITY.to_string(), row.get::<_, bool>(9).to_string()),
         (fact::KEY_KIND.to_string(), key.map_or_else(String::new, |(kind, _)| kind.clone())),
     ]);
+    if table.facts.get(fact::IDENTITY).is_none_or(|i| i != "f") {
+        table.facts.insert(PARTIAL_UPDATES_FACT.to_string(), format!("Run ALTER TABLE {} REPLICA IDENTITY FULL at the source.", table.name));
+    }
     table
 }
 

@@ -112,9 +112,15 @@ impl Compiled {
     }
 }
 
+/// Decimals of so many digits are shorter than what PostgreSQL puts in a long value's place (24 bytes), so they are always there.
+const SHORT_DIGITS: u8 = 28;
+
 /// Only values of any length are ever left out of a change.
 fn has_any_length(logical: &LogicalType) -> bool {
     use LogicalType as L;
+    if let L::Decimal { precision, .. } = logical {
+        return *precision > SHORT_DIGITS;
+    }
     !matches!(logical, L::Bool | L::Int16 | L::Int32 | L::Int64 | L::UInt64 | L::Float32 | L::Float64 | L::Uuid | L::Date | L::Time | L::Timestamp | L::TimestampTz)
 }
 

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::extractor::GeneratorExtractor;
 use super::scanner::GeneratorScanner;
 use super::{Setup, position};
+use crate::data::table::PARTIAL_UPDATES_FACT;
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Finding, FindingStatus, Identity, Needs, Scanner, Source};
@@ -29,7 +30,11 @@ pub(super) fn identity(setup: &Setup, clock: &Clock) -> Identity {
 #[async_trait]
 impl Source for GeneratorSource {
     async fn tables(&mut self, wanted: Option<&[TableName]>) -> Result<Vec<TableVersion>> {
-        let all: Vec<TableVersion> = self.setup.kinds.iter().map(|k| self.setup.shop.table(*k)).collect();
+        let mut all: Vec<TableVersion> = self.setup.kinds.iter().map(|k| self.setup.shop.table(*k)).collect();
+        if self.setup.absent_columns {
+            let remedy = "Make the source with 'absent-columns' = 'false'.";
+            all.iter_mut().for_each(|t| drop(t.facts.insert(PARTIAL_UPDATES_FACT.to_string(), remedy.to_string())));
+        }
         let Some(wanted) = wanted else { return Ok(all) };
         let missing: Vec<String> = wanted.iter().filter(|w| !all.iter().any(|t| t.name == **w)).map(|w| w.to_string()).collect();
         if !missing.is_empty() {
