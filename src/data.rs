@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod collapse;
 pub mod column;
+pub mod pattern;
 pub mod position;
 pub mod rows;
 pub mod special;

@@ -6,7 +6,6 @@ use crate::rights::PredefinedRole;
 use crate::scram;
 use rand::Rng;
 use standpipe_catalog::{Catalog, Change, Expect, KeySource, Oid, OpenOptions, Retention, Role, Roles, Secret, Timestamp};
-use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -50,21 +49,8 @@ pub async fn first_start(catalog: &Catalog, config: &Config, dir: &Path) -> Resu
     let given = std::env::var(PASSWORD_VARIABLE).ok().filter(|p| !p.is_empty());
     let password = Secret::new(given.clone().unwrap_or_else(random_password));
     let iterations = u32::try_from(config.integer("scram.iterations")).unwrap_or(4096);
-    let role = |oid: u32, name: &str| Role {
-        oid: Oid(oid),
-        name: name.to_string(),
-        login: false,
-        superuser: false,
-        password: None,
-        password_generated: false,
-        valid_until: None,
-        connection_limit: None,
-        member_of: BTreeSet::new(),
-        comment: None,
-        created_at: now,
-    };
-    let mut changes: Vec<Change> = PredefinedRole::ALL.iter().map(|r| Change::put::<Roles>(&r.oid(), &role(r.oid().0, r.name()), Expect::Absent)).collect();
-    let first = Role { login: true, superuser: true, password: Some(scram::verifier(password.expose(), rand::rng().random(), iterations)), password_generated: given.is_none(), ..role(FIRST_USER_OID, FIRST_USER) };
+    let mut changes: Vec<Change> = PredefinedRole::ALL.iter().map(|r| Change::put::<Roles>(&r.oid(), &Role::new(r.oid(), r.name(), now), Expect::Absent)).collect();
+    let first = Role { login: true, superuser: true, password: Some(scram::verifier(password.expose(), rand::rng().random(), iterations)), password_generated: given.is_none(), ..Role::new(Oid(FIRST_USER_OID), FIRST_USER, now) };
     if given.is_none() {
         let path = dir.join(PASSWORD_FILE);
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;

@@ -4,7 +4,7 @@ use crate::data::rows::{ColumnSpec, columns};
 use crate::data::{TableName, TableVersion};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Notice, SyncName, SyncRequest, SyncTables, Write, lists};
+use crate::plan::{Notice, SyncName, SyncRequest, SyncTables, Write, like::like};
 use crate::plugin::{FindingStatus, Needs};
 use crate::synced;
 use standpipe_catalog::{Change, Expect, Snapshot, Source, Sources, SyncedTable, Tables, Timestamp, Uuid, Versioned};
@@ -156,7 +156,7 @@ fn choose<'a>(request: &SyncRequest, listed: &'a [TableVersion], known: &[Arc<Ve
     match &request.tables {
         SyncTables::All => Ok(listed.iter().filter(|t| !request.refresh || is_known(t)).collect()),
         SyncTables::Like(pattern) => {
-            let fits = |t: &TableVersion| lists::like(pattern, &t.name.name) || lists::like(pattern, &format!("{}.{}", t.name.schema, t.name.name));
+            let fits = |t: &TableVersion| like(pattern, &t.name.name) || like(pattern, &format!("{}.{}", t.name.schema, t.name.name));
             Ok(listed.iter().filter(|t| fits(t) && (!request.refresh || is_known(t))).collect())
         }
         SyncTables::Named(names) => {

@@ -1,8 +1,8 @@
 //! Which tables a pipe moves, and what they are called at the target.
 
-use super::lists::{self, Pattern};
 use super::{Context, source};
 use crate::data::TableName;
+use crate::data::pattern::{self, Pattern};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{self, Plugin};
 use standpipe_catalog::{Desired, Pipe, PipeTable, Pipes, Source, SyncedTable, Tables, Target, Uuid, Versioned};
@@ -17,8 +17,8 @@ pub fn choose(options: &plugin::Options, source: &Source, position: usize, cx: &
     let all: Vec<_> = cx.snapshot.scan_under::<Tables>(&source.uuid).into_iter().map(|(_, t)| t).collect();
     let names = source::synced_names(source.uuid, cx);
     let at = |e: Error| e.at(position);
-    let patterns = options.get("tables").map(lists::parse).transpose().map_err(at)?;
-    let exclude = options.get("exclude").map(lists::parse).transpose().map_err(at)?.unwrap_or_default();
+    let patterns = options.get("tables").map(pattern::parse).transpose().map_err(at)?;
+    let exclude = options.get("exclude").map(pattern::parse).transpose().map_err(at)?.unwrap_or_default();
     if let Some(patterns) = &patterns {
         let missing: Vec<_> = patterns.iter().filter(|p| p.select(names.iter()).is_empty()).map(|p| p.text.clone()).collect();
         if !missing.is_empty() {
@@ -52,7 +52,7 @@ pub fn not_synced(missing: &[String], source: &Source) -> Error {
 /// Names at the target: explicit pairs, else the template, else the plugin's default.
 pub fn targets(chosen: &[Arc<Versioned<SyncedTable>>], options: &plugin::Options, connector: &Plugin, position: usize) -> Result<Vec<PipeTable>> {
     let at = |e: Error| e.at(position);
-    let pairs = options.get("tables").map(lists::parse_pairs).transpose().map_err(at)?.unwrap_or_default();
+    let pairs = options.get("tables").map(pattern::parse_pairs).transpose().map_err(at)?.unwrap_or_default();
     let lake = connector.system == "lake";
     let template = options.get("table").unwrap_or(if lake { "lake.${table}" } else { "${schema}.${table}" });
     let (schema_part, table_part) = match template.split_once('.') {

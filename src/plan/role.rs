@@ -5,28 +5,10 @@ use super::{Action, After, Context, Notice, Write, object_name, source};
 use crate::error::{Error, Kind, Result};
 use crate::rights::{Right, level, roles_of};
 use crate::scram;
-use standpipe_catalog::{Change, Expect, Grant, GrantObject, Grants, Membership, Oid, Role, Roles, Timestamp, Versioned};
+use standpipe_catalog::{Change, Expect, Grant, GrantObject, Grants, Membership, Oid, Role, Roles, Versioned};
 use standpipe_grammar::Ident;
 use standpipe_grammar::ast::role as ast;
-use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// A role as CREATE ROLE without options makes it.
-fn plain(oid: Oid, name: String, now: Timestamp) -> Role {
-    Role {
-        oid,
-        name,
-        login: false,
-        superuser: false,
-        password: None,
-        password_generated: false,
-        valid_until: None,
-        connection_limit: None,
-        member_of: BTreeSet::new(),
-        comment: None,
-        created_at: now,
-    }
-}
 
 fn by_name(name: &Ident, cx: &Context<'_>) -> Result<Arc<Versioned<Role>>> {
     let e = || Error::new(Kind::UndefinedObject, format!("role \"{}\" does not exist", name.value)).at(name.position);
@@ -83,7 +65,7 @@ pub fn create(s: &ast::CreateRole, cx: &Context<'_>) -> Result<Action> {
         return Err(Error::new(Kind::DuplicateObject, format!("role \"{name}\" already exists")).at(s.name.position));
     }
     let (oid, drawn) = cx.snapshot.draw_oids(1).ok_or_else(|| Error::new(Kind::LimitExceeded, "all object numbers are used up"))?;
-    let mut role = Role { login: s.user, ..plain(oid, name, cx.now) };
+    let mut role = Role { login: s.user, ..Role::new(oid, name, cx.now) };
     let mut changes = vec![drawn];
     let members = apply(&mut role, &s.options, cx)?;
     changes.push(Change::put::<Roles>(&oid, &role, Expect::Absent));

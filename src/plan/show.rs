@@ -5,6 +5,7 @@ use super::{Action, Context, pipe_alter, source};
 use crate::error::{Error, Kind, Result};
 use crate::link::{quoted_key, shown};
 use crate::plugin::registry;
+use crate::views::VIEWS;
 use standpipe_catalog::{Clause, Options, Pipe, Source, SourceState, Sources, Target};
 use standpipe_grammar::ast::session::Help;
 use standpipe_grammar::ast::show::{PipeView, Show};
@@ -47,7 +48,8 @@ pub fn plan(s: &Show, cx: &Context<'_>) -> Result<Action> {
         Show::Pipe { name } => query(&format!("SELECT * FROM standpipe.pipe_details WHERE id = {}", quote_literal(&name.value))),
         Show::OfPipe { view, pipe, run } => {
             let pipe = pipe_alter::by_name(pipe, cx)?;
-            let (table, columns, order) = of_pipe(*view);
+            let (table, order) = of_pipe(*view);
+            let columns = columns_of(table, "pipe")?;
             let run = run.as_ref().map_or(String::new(), |r| format!(" AND CAST(run_id AS TEXT) = {}", quote_literal(r)));
             query(&format!("SELECT {columns} FROM standpipe.{table} WHERE pipe = {}{run} ORDER BY {order}", quote_literal(&pipe.name)))
         }
@@ -58,9 +60,11 @@ pub fn plan(s: &Show, cx: &Context<'_>) -> Result<Action> {
                 let e = Error::new(Kind::UndefinedObject, format!("plugin \"{}\" does not exist", plugin.value)).at(plugin.position);
                 e.with_hint("SHOW PIPEPLUGINS lists the plugins.")
             })?;
-            let columns = "option, type, \"default\", required, secret, applies, description";
+            let columns = columns_of("plugin_options", "plugin_name")?;
             query(&format!("SELECT {columns} FROM standpipe.plugin_options WHERE plugin_name = {}", quote_literal(found.name)))
         }
+        Show::Stages => query("SELECT * FROM standpipe.stages ORDER BY name"),
+        Show::Models => query("SELECT * FROM standpipe.table_models ORDER BY schema, name"),
         Show::Grants => query("SELECT * FROM standpipe.grants ORDER BY grantee, role_or_object, privilege"),
         Show::CreateSource { name } => Ok(created(&name.value, source_statement(&*source::by_name(name, cx)?))),
         Show::CreatePipe { name } => {
@@ -70,18 +74,24 @@ pub fn plan(s: &Show, cx: &Context<'_>) -> Result<Action> {
     }
 }
 
-/// View, columns and order of SHOW ... OF PIPE. The view has the pipe's name besides.
-fn of_pipe(view: PipeView) -> (&'static str, &'static str, &'static str) {
+/// View and order of SHOW ... OF PIPE.
+fn of_pipe(view: PipeView) -> (&'static str, &'static str) {
     match view {
-        PipeView::Tables => ("pipe_tables", "table_name, target_name, phase, snapshot_rows, snapshot_rows_total, snapshot_percent, inserts, updates, deletes, truncates, last_change_at, lag_seconds, lossy_values, ddl_sql, exception_message", "table_name"),
-        PipeView::Runs => ("pipe_runs", "run_id, kind, state, started_at, finished_at, tables_ok, tables_failed, rows, bytes, verification, message", "run_id"),
-        PipeView::Tasks => ("pipe_tasks", "task_id, run_id, table_name, target_name, step, state, attempt, percent, rows, stage_files, source_data, started_at, finished_at, message", "task_id"),
-        PipeView::Checkpoints => ("pipe_checkpoints", "id, seq, kind, position, at, duration_ms, bytes", "id"),
-        PipeView::Exceptions => ("pipe_exceptions", "at, table_name, sqlstate, message, detail, hint, attempt, retry_at", "at DESC"),
-        PipeView::Events => ("pipe_events", "at, event, run_id, task_id, detail", "at DESC"),
-        PipeView::Operators => ("pipe_operators", "operator, parallelism, rows_in, rows_out, bytes, busy_percent, backpressure_percent", "operator"),
-        PipeView::Log => ("pipe_log", "at, level, message", "at DESC"),
+        PipeView::Tables => ("pipe_tables", "table_name"),
+        PipeView::Runs => ("pipe_runs", "run_id"),
+        PipeView::Tasks => ("pipe_tasks", "task_id"),
+        PipeView::Checkpoints => ("pipe_checkpoints", "id"),
+        PipeView::Exceptions => ("pipe_exceptions", "at DESC"),
+        PipeView::Events => ("pipe_events", "at DESC"),
+        PipeView::Operators => ("pipe_operators", "operator"),
+        PipeView::Log => ("pipe_log", "at DESC"),
     }
+}
+
+/// A view's columns but for the one that SHOW has in its statement: `pipe`, `plugin_name`.
+fn columns_of(view: &str, but: &str) -> Result<String> {
+    let view = VIEWS.iter().find(|v| v.name == view).ok_or_else(|| Error::internal(format!("there is no view {view}")))?;
+    Ok(view.columns.iter().filter(|(name, _)| *name != but).map(|(name, _)| quote_name(name)).collect::<Vec<_>>().join(", "))
 }
 
 /// Pipes with the same connector and target as this one, itself included.

@@ -7,7 +7,6 @@ mod apply;
 mod compile;
 mod literal;
 mod own;
-mod pattern;
 mod reshape;
 mod result;
 mod spec;
@@ -15,10 +14,10 @@ mod spec;
 mod tests;
 
 use super::{Capabilities, Fault, Open, Opt, Options, Plugin, Processor, Role, no_more_checks, nothing_left, pushes_nothing};
+use crate::data::pattern::{self, Pattern};
 use crate::data::{Content, Part, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use compile::Compiled;
-use pattern::Tables;
 use spec::Spec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,15 +73,24 @@ pub static SQL: Plugin = plugin(
 /// What is no expression at all is found before anything is reached; the rest needs a table.
 fn faults(options: &Options, name: &str, parse: fn(&str) -> Result<Spec>) -> Vec<Fault> {
     let given = options.get(name).map(parse);
-    let tables = options.get("table").map(Tables::parse);
+    let chosen = options.get("table").map(tables);
     let of = |name: &str, e: Error| Fault { message: format!("invalid value for option \"{name}\": {}", e.message()), hint: e.detail().or(e.hint()).map(str::to_string), position: None };
-    let mut out: Vec<Fault> = tables.and_then(|t| t.err()).map(|e| of("table", e)).into_iter().collect();
+    let mut out: Vec<Fault> = chosen.and_then(|t| t.err()).map(|e| of("table", e)).into_iter().collect();
     out.extend(given.and_then(|g| g.err()).filter(|e| e.kind() == Kind::Syntax).map(|e| of(name, e)));
     out
 }
 
+/// The tables that the option `table` means; an empty list means none and is a slip.
+fn tables(list: &str) -> Result<Vec<Pattern>> {
+    let patterns = pattern::parse(list)?;
+    if patterns.is_empty() {
+        return Err(Error::new(Kind::BadOption, "no table is named").with_hint("Write schema.table, schema.table; * is a wildcard."));
+    }
+    Ok(patterns)
+}
+
 fn open(options: &Options, name: &str, parse: fn(&str) -> Result<Spec>) -> Result<Box<dyn Processor>> {
-    let tables = Tables::parse(options.get("table").unwrap_or("*"))?;
+    let tables = tables(options.get("table").unwrap_or("*"))?;
     Ok(Box::new(Scalars { spec: parse(options.text(name)?)?, tables, compiled: HashMap::new() }))
 }
 
@@ -107,11 +115,14 @@ const VERSIONS_KEPT: usize = 4;
 /// The other three.
 struct Scalars {
     spec: Spec,
-    tables: Tables,
+    tables: Vec<Pattern>,
     compiled: HashMap<TableName, Vec<Arc<Compiled>>>,
 }
 
 impl Scalars {
+    fn takes(&self, table: &TableName) -> bool {
+        self.tables.iter().any(|p| p.takes(table))
+    }
     /// The compiled form for a version, the newest last.
     fn compiled(&mut self, table: &Arc<TableVersion>) -> Result<Arc<Compiled>> {
         let known = self.compiled.entry(table.name.clone()).or_default();
@@ -129,7 +140,7 @@ impl Scalars {
 
 impl Processor for Scalars {
     fn output(&mut self, table: &Arc<TableVersion>) -> Result<Option<Arc<TableVersion>>> {
-        if !self.tables.take(&table.name) {
+        if !self.takes(&table.name) {
             return Ok(None);
         }
         Ok(Some(self.compiled(table)?.output.clone()))
@@ -150,7 +161,7 @@ impl Processor for Scalars {
     }
 
     fn needs_whole_rows(&self, table: &TableVersion) -> bool {
-        if !self.tables.take(&table.name) {
+        if !self.takes(&table.name) {
             return false;
         }
         let known = self.compiled.get(&table.name).and_then(|all| all.iter().find(|c| std::ptr::eq(Arc::as_ptr(&c.input), table)));

@@ -2,29 +2,22 @@
 
 use super::{View, pipes, some};
 
+/// What SHOW PIPE has besides.
+const MORE: [(&str, &str); 6] = [("uuid", "text"), ("start_position", "text"), ("position", "text"), ("lag_seconds", "float8"), ("delivery", "text"), ("next_runs", "text")];
+const COLUMNS: [(&str, &str); pipes::COLUMNS.len() + MORE.len()] = {
+    let (mut all, mut i) = ([("", ""); pipes::COLUMNS.len() + MORE.len()], 0);
+    while i < all.len() {
+        all[i] = if i < pipes::COLUMNS.len() { pipes::COLUMNS[i] } else { MORE[i - pipes::COLUMNS.len()] };
+        i += 1;
+    }
+    all
+};
+
 pub const VIEW: View = View {
     schema: "standpipe",
     name: "pipe_details",
     doc: "pipes with identity, positions, lag and delivery",
-    columns: &[
-        ("id", "text"),
-        ("creation_time", "timestamptz"),
-        ("state", "text"),
-        ("phase", "text"),
-        ("pipe_extractor", "text"),
-        ("pipe_processor", "text"),
-        ("pipe_connector", "text"),
-        ("exception_message", "text"),
-        ("remaining_event_count", "int8"),
-        ("estimated_remaining_seconds", "float8"),
-        ("description", "text"),
-        ("uuid", "text"),
-        ("start_position", "text"),
-        ("position", "text"),
-        ("lag_seconds", "float8"),
-        ("delivery", "text"),
-        ("next_runs", "text"),
-    ],
+    columns: &COLUMNS,
     rows: |cx| {
         let row = |p: &standpipe_catalog::Pipe| {
             let live = pipes::status(cx, p);

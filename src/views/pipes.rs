@@ -5,23 +5,26 @@ use crate::link::shown;
 use crate::pipe::status::PipeStatus;
 use standpipe_catalog::{Clause, Desired, Pipe};
 
+/// Columns of SHOW PIPES, which SHOW PIPE begins with.
+pub const COLUMNS: [(&str, &str); 11] = [
+    ("id", "text"),
+    ("creation_time", "timestamptz"),
+    ("state", "text"),
+    ("phase", "text"),
+    ("pipe_extractor", "text"),
+    ("pipe_processor", "text"),
+    ("pipe_connector", "text"),
+    ("exception_message", "text"),
+    ("remaining_event_count", "int8"),
+    ("estimated_remaining_seconds", "float8"),
+    ("description", "text"),
+];
+
 pub const VIEW: View = View {
     schema: "standpipe",
     name: "pipes",
     doc: "pipes with their state and phase",
-    columns: &[
-        ("id", "text"),
-        ("creation_time", "timestamptz"),
-        ("state", "text"),
-        ("phase", "text"),
-        ("pipe_extractor", "text"),
-        ("pipe_processor", "text"),
-        ("pipe_connector", "text"),
-        ("exception_message", "text"),
-        ("remaining_event_count", "int8"),
-        ("estimated_remaining_seconds", "float8"),
-        ("description", "text"),
-    ],
+    columns: &COLUMNS,
     rows: |cx| Ok(cx.pipes().iter().map(|p| row(cx, p)).collect()),
 };
 

@@ -44,6 +44,25 @@ pub struct Role {
     pub created_at: Timestamp,
 }
 
+impl Role {
+    /// A role as CREATE ROLE without options makes it: no login, no rights.
+    pub fn new(oid: Oid, name: impl Into<String>, now: Timestamp) -> Role {
+        Role {
+            oid,
+            name: name.into(),
+            login: false,
+            superuser: false,
+            password: None,
+            password_generated: false,
+            valid_until: None,
+            connection_limit: None,
+            member_of: BTreeSet::new(),
+            comment: None,
+            created_at: now,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Membership {
     pub role: Oid,

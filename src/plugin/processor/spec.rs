@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     Visitor, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use std::collections::HashSet;
@@ -43,9 +44,11 @@ pub enum Item {
 }
 
 impl Spec {
-    /// A condition alone.
+    /// A condition alone; a leading WHERE is dropped.
     pub fn filter(text: &str) -> Result<Spec> {
         let mut parser = parser(text)?;
+        // as people copy it from a query
+        let _ = parser.parse_keyword(Keyword::WHERE);
         let filter = parser.parse_expr().and_then(|e| parser.expect_token(&Token::EOF).map(|_| e)).map_err(syntax)?;
         check(&filter)?;
         Ok(Spec { items: vec![Item::All], filter: Some(filter), qualifier: BATCH.to_string() })

@@ -1,9 +1,9 @@
-//! Strings that list tables: `tables`, `exclude`, `tables = 'from=to'` of a connector. (dialect.md section 1)
+//! Strings that list tables: `tables`, `exclude`, `tables = 'from=to'` of a connector, `table` of a processor. (dialect.md section 1)
 //!
 //! A comma list of `schema.table`; each part may be quoted like an identifier, `*` outside quotes is a wildcard, the first dot divides.
 //! Unquoted parts match exactly, else in any case.
 
-use crate::data::TableName;
+use super::table::TableName;
 use crate::error::{Error, Kind, Result};
 
 /// One part of a pattern.
@@ -61,6 +61,10 @@ impl Pattern {
     pub fn select<'a>(&self, names: impl Iterator<Item = &'a TableName> + Clone) -> Vec<&'a TableName> {
         let exact: Vec<_> = names.clone().filter(|n| self.matches(n, false)).collect();
         if exact.is_empty() { names.filter(|n| self.matches(n, true)).collect() } else { exact }
+    }
+    /// The table is one of those that are meant, whatever others there are: unquoted parts match in any case.
+    pub fn takes(&self, name: &TableName) -> bool {
+        self.matches(name, true)
     }
     /// The one name, as written, for a pattern that names a target: `(schema, table)`.
     pub fn as_name(&self) -> (Option<String>, String) {
@@ -126,22 +130,6 @@ fn pattern(text: &str) -> Result<Pattern> {
     Ok(Pattern { schema: parts.pop(), table: part, text: text.to_string() })
 }
 
-/// SQL's LIKE with `%`, `_` and a backslash as escape.
-pub fn like(pattern: &str, text: &str) -> bool {
-    fn go(p: &[char], t: &[char]) -> bool {
-        match (p.first(), t.first()) {
-            (None, None) => true,
-            (Some('%'), _) => go(&p[1..], t) || (!t.is_empty() && go(p, &t[1..])),
-            (Some('\\'), Some(c)) if p.len() > 1 => p[1] == *c && go(&p[2..], &t[1..]),
-            (Some('_'), Some(_)) => go(&p[1..], &t[1..]),
-            (Some(a), Some(b)) if a == b => go(&p[1..], &t[1..]),
-            _ => false,
-        }
-    }
-    let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    go(&p, &t)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn like_is_sqls() {
-        assert!(like("or%", "orders") && like("_r%s", "orders") && !like("or", "orders") && like("a\\%b", "a%b") && !like("a\\%b", "axb"));
+    fn one_table_at_a_time() {
+        let takes = |list: &str, schema: &str, table: &str| parse(list).expect("a list").iter().any(|p| p.takes(&TableName::new(schema, table)));
+        assert!(takes("*", "s", "t") && takes("t", "s", "t") && takes("s.*", "s", "t") && takes("a.b, S.T", "s", "t"));
+        assert!(takes("s.a*b*c", "s", "axxbyyc") && takes("\"a.b\".\"c,\"\"d\"", "a.b", "c,\"d"));
+        assert!(!takes("s.t", "s", "u") && !takes("x.*", "s", "t") && !takes("s.\"T\"", "s", "t") && !takes("s.a*b", "s", "a"));
+        for bad in ["s.", ".t", "\"a"] {
+            assert_eq!(parse(bad).expect_err("refused").sqlstate(), "22023", "{bad}");
+        }
     }
 }
