@@ -59,6 +59,8 @@ pub struct Copied {
     pub rows: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Values that lost something at the target, under an `on-lossy` option.
+    pub lossy: u64,
 }
 
 impl Copy<'_> {
@@ -77,7 +79,8 @@ impl Copy<'_> {
             }
         }
         drop(payloads);
-        writer.flush(self.mark).await?;
+        let flushed = writer.flush(self.mark).await?;
+        copied.lossy = flushed.tables.values().map(|c| c.lossy).sum();
         Ok(copied)
     }
 }

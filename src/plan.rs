@@ -3,7 +3,7 @@
 //! Nothing here reaches another system, reads a clock or waits. Catalog changes are said as data, with the versions they expect; execute
 //! applies them, and plans again where one moved meanwhile. A query is passed on unresolved.
 
-pub mod lists;
+pub mod like;
 pub mod options;
 mod pipe;
 mod pipe_alter;

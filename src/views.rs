@@ -3,6 +3,7 @@
 //! A view is computed when it is read, from one catalog snapshot and the live state of pipes and sessions.
 
 mod audit_log;
+mod cleanups;
 mod grants;
 mod pipe_checkpoints;
 mod pipe_details;
@@ -19,7 +20,10 @@ mod plugin_options;
 mod settings;
 mod sources;
 mod sql_commands;
+mod stages;
 mod stat_activity;
+mod stats;
+mod table_models;
 
 use crate::data::rows::{self, ColumnSpec};
 use crate::engine::Engine;
@@ -57,6 +61,7 @@ pub struct View {
 /// All of them, by name.
 pub const VIEWS: &[View] = &[
     audit_log::VIEW,
+    cleanups::VIEW,
     grants::VIEW,
     pipe_checkpoints::VIEW,
     pipe_details::VIEW,
@@ -73,7 +78,12 @@ pub const VIEWS: &[View] = &[
     settings::VIEW,
     sources::VIEW,
     sql_commands::VIEW,
+    stages::VIEW,
     stat_activity::VIEW,
+    stats::SOURCES_VIEW,
+    stats::TABLES_VIEW,
+    table_models::COLUMNS_VIEW,
+    table_models::VIEW,
 ];
 
 /// What a view is read for.

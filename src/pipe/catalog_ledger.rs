@@ -263,8 +263,10 @@ impl Ledger for CatalogLedger {
             let ids = Ids::of(&pipe);
             let mut changes = Vec::new();
             if let Some(book) = entry.book {
-                let record = to_record(self.pipe, book, &ids)?;
-                if entry.listed {
+                let mut record = to_record(self.pipe, book, &ids)?;
+                if let Some(flushed) = &entry.listed {
+                    record.duration_ms = u64::try_from(flushed.duration.as_millis()).unwrap_or(u64::MAX);
+                    record.bytes = flushed.bytes;
                     let listed = catalog::CheckpointEntry { kind: catalog::CheckpointKind::Checkpoint, checkpoint: record.clone() };
                     changes.push(Change::append_keeping::<catalog::CheckpointLog>(&self.pipe, &listed, Some(self.retained)));
                 }

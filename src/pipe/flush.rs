@@ -4,7 +4,7 @@
 use super::checkpoint::{self, Checkpoint, Done, Fault, Intent, Stage, Tables, Work};
 use super::cut;
 use super::failpoint::hit;
-use super::ledger::{Entry, Structure};
+use super::ledger::{Entry, Flushed, Structure};
 use super::session::Session;
 use super::state::{TableEvent, TableState};
 use crate::data::{Position, TableId, Witness};
@@ -32,8 +32,9 @@ pub(super) struct Flush {
     pub left: Vec<TableId>,
     /// Of an intent that was stored before.
     replayed: bool,
-    /// When it began, for SHOW CHECKPOINTS.
+    /// When it began, and bytes written, for SHOW CHECKPOINTS.
     began: Instant,
+    bytes: u64,
 }
 
 impl Session {
@@ -41,7 +42,7 @@ impl Session {
     pub(super) fn seal(&mut self, end: Position, witness: Option<Witness>, work: BTreeMap<Shard, Work>, tables: Tables, done: Vec<Done>) -> Flush {
         self.counter += 1;
         let seq = checkpoint::seq(self.epoch, self.counter);
-        Flush { seq, end, witness, work, tables, done, structures: Vec::new(), left: Vec::new(), replayed: false, began: Instant::now() }
+        Flush { seq, end, witness, work, tables, done, structures: Vec::new(), left: Vec::new(), replayed: false, began: Instant::now(), bytes: 0 }
     }
 
     /// A whole flush, but for the loop's, which shows the steps one by one.
@@ -69,6 +70,7 @@ impl Session {
                 let checkpoint = (self.commit == Commit::Whole).then(|| self.checkpoint(flush).to_text());
                 let mark = Mark { kind: MarkKind::Changes, seq: flush.seq, previous: self.book.now.seq, checkpoint, position: Some(flush.end.clone()) };
                 let flushed = timed(timeout, self.writer(Shard(0)).await?.flush(&mark)).await?;
+                flush.bytes += flushed.bytes;
                 self.cx.live.flushed(&flushed);
                 Ok(())
             }
@@ -118,7 +120,10 @@ impl Session {
         let mut failures = Vec::new();
         for outcome in join_all(commits).await {
             match outcome {
-                Ok((_, flushed)) => self.cx.live.flushed(&flushed),
+                Ok((_, flushed)) => {
+                    flush.bytes += flushed.bytes;
+                    self.cx.live.flushed(&flushed);
+                }
                 Err((shard, e)) => match self.cx.is_table_error(&e) {
                     Some(table) => failures.push((shard, table, Fault::of(&e))),
                     None => return Err(e),
@@ -157,11 +162,12 @@ impl Session {
         let failed_before = self.failed();
         self.book.now = self.checkpoint(&flush);
         (self.book.stage, self.book.intent) = (Stage::Run, None);
-        let entry = Entry { book: Some(&self.book), done: &flush.done, structures: &flush.structures, left: &flush.left, listed: true };
+        let entry = Entry { book: Some(&self.book), done: &flush.done, structures: &flush.structures, left: &flush.left, listed: Some(Flushed { duration: flush.began.elapsed(), bytes: flush.bytes }) };
         self.cx.ledger.write(entry).await?;
         (self.last_flush, self.last_note) = (Some(Instant::now()), Instant::now());
         tracing::debug!(pipe = %self.cx.pipe.name, seq = flush.seq, end = %flush.end, took = ?flush.began.elapsed(), "flushed");
         self.cx.live.tables(&self.book.now.tables);
+        self.cx.live.forget(&flush.left);
         self.cx.live.reached(&flush.end);
         if self.book.now.tables.values().all(|m| m.state != TableState::Catchup && m.state != TableState::Snapshot) {
             self.window = None;
@@ -210,6 +216,7 @@ impl Session {
             left: Vec::new(),
             replayed: true,
             began: Instant::now(),
+            bytes: 0,
         };
         flush.structures = structures;
         self.finish(flush).await

@@ -36,6 +36,15 @@ impl Structure {
     }
 }
 
+/// What a flush took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flushed {
+    /// From its number to its being durable in the target.
+    pub duration: std::time::Duration,
+    /// Bytes written, as the target counts them.
+    pub bytes: u64,
+}
+
 /// What becomes true together.
 #[derive(Debug, Default)]
 pub struct Entry<'a> {
@@ -48,7 +57,7 @@ pub struct Entry<'a> {
     /// Tables that left the pipe.
     pub left: &'a [TableId],
     /// It is a checkpoint that SHOW CHECKPOINTS lists (a flush, not idle progress).
-    pub listed: bool,
+    pub listed: Option<Flushed>,
 }
 
 /// A request that waits.

@@ -320,7 +320,7 @@ impl Aside {
             let mut shaped = |payload| shape.payload(&table, payload);
             let copy = chunk::Copy { chunk, want: &want, target: &self.target, upsert, shape: &mut shaped, mark: &mark };
             let copied = copy.run(reader.as_mut(), writer.as_mut()).await?;
-            self.cx.live.chunk_done(table.id, copied.rows, copied.bytes);
+            self.cx.live.chunk_done(table.id, copied);
             hit("after-chunk").await?;
         }
         self.cx.live.show(table.id, Some(TableState::Catchup));

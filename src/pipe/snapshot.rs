@@ -245,7 +245,7 @@ async fn jobs(session: &mut Session, id: TableId, reader: &mut Box<dyn Scanner>)
 async fn work(number: u32, mut reader: Box<dyn Scanner>, mut writer: Box<dyn Writer>, mut shape: Shape, queue: Arc<Queue>, live: Arc<Live>) -> Outcome {
     while let Some(job) = queue.pop() {
         match copy_one(&job, &mut reader, &mut writer, &mut shape).await {
-            Ok(copied) => live.chunk_done(job.chunk.table.id, copied.rows, copied.bytes),
+            Ok(copied) => live.chunk_done(job.chunk.table.id, copied),
             Err(e) => {
                 // After an error that the target gave, the reader's instant is unharmed.
                 let good = e.table().is_some();

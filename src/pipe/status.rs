@@ -2,6 +2,7 @@
 
 use super::checkpoint::{Fault, Tables};
 use super::state::{Connection, ConnectionEvent, Phase, TableState, phase};
+use crate::chunk::Copied;
 use crate::data::{Position, TableId, TableName};
 use crate::plugin::{Counts, Flushed};
 use parking_lot::Mutex;
@@ -259,6 +260,16 @@ impl Live {
         }
     }
 
+    /// Tables that left the pipe.
+    pub(super) fn forget(&self, tables: &[TableId]) {
+        let mut i = self.inner.lock();
+        for id in tables {
+            i.tables.remove(id);
+            i.shown.remove(id);
+            i.chunks.remove(id);
+        }
+    }
+
     /// A state that is only shown, until None or the next session.
     pub(super) fn show(&self, table: TableId, state: Option<TableState>) {
         let mut i = self.inner.lock();
@@ -323,16 +334,17 @@ impl Live {
     }
 
     /// One more chunk.
-    pub(super) fn chunk_done(&self, table: TableId, rows: u64, bytes: u64) {
+    pub(super) fn chunk_done(&self, table: TableId, copied: Copied) {
         let mut i = self.inner.lock();
         if let Some(c) = i.chunks.get_mut(&table) {
             c.0 += 1;
         }
         if let Some(t) = i.tables.get_mut(&table) {
-            t.snapshot_rows += rows;
+            t.snapshot_rows += copied.rows;
+            t.counts.lossy += copied.lossy;
         }
         for m in &mut i.meters {
-            (m.rows_in, m.rows_out, m.bytes) = (m.rows_in + rows, m.rows_out + rows, m.bytes + bytes);
+            (m.rows_in, m.rows_out, m.bytes) = (m.rows_in + copied.rows, m.rows_out + copied.rows, m.bytes + copied.bytes);
         }
     }
 

@@ -1,7 +1,9 @@
 //! `pipe_tables`: SHOW TABLES OF PIPE, with the pipe's name.
 
 use super::{View, some};
+use crate::data::TableName;
 use crate::pipe::status::TableStatus;
+use standpipe_catalog::{Pipe, PipeTable, Request};
 
 pub const VIEW: View = View {
     schema: "standpipe",
@@ -28,19 +30,29 @@ pub const VIEW: View = View {
     rows: |cx| {
         let mut out = Vec::new();
         for p in cx.pipes() {
-            match super::pipes::status(cx, &p).filter(|s| !s.tables.is_empty()) {
-                Some(live) => out.extend(live.tables.iter().map(|t| row(&p.name, t))),
-                None => out.extend(p.tables.iter().map(|t| {
-                    let name = |schema: &str, table: &str| some(crate::data::TableName::new(schema, table).to_string());
-                    let mut row = vec![some(&p.name), name(&t.schema, &t.name), name(&t.target_schema, &t.target_name), some("WAITING")];
-                    row.resize(16, None);
-                    row
-                })),
-            }
+            let live = super::pipes::status(cx, &p).map(|s| s.tables).unwrap_or_default();
+            out.extend(tables(&p).map(|t| match live.iter().find(|l| l.table_id.0 == t.oid.0) {
+                Some(status) => row(&p.name, status),
+                None => waiting(&p.name, t),
+            }));
         }
         Ok(out)
     },
 };
+
+/// Tables as users have asked for them: those that are to be added, without those that are to go.
+fn tables(p: &Pipe) -> impl Iterator<Item = &PipeTable> {
+    let leaves = |t: &PipeTable| p.want.iter().any(|w| matches!(&w.request, Request::DropTable { table } if *table == t.table));
+    let added = p.want.iter().filter_map(|w| if let Request::AddTable { table } = &w.request { Some(table) } else { None });
+    p.tables.iter().filter(move |t| !leaves(t)).chain(added.filter(|a| p.table(&a.table).is_none()))
+}
+
+fn waiting(pipe: &str, t: &PipeTable) -> Vec<Option<String>> {
+    let name = |schema: &str, table: &str| some(TableName::new(schema, table).to_string());
+    let mut row = vec![some(pipe), name(&t.schema, &t.name), name(&t.target_schema, &t.target_name), some("WAITING")];
+    row.resize(VIEW.columns.len(), None);
+    row
+}
 
 fn row(pipe: &str, t: &TableStatus) -> Vec<Option<String>> {
     let n = |n: u64| Some(n.to_string());

@@ -15,6 +15,8 @@ pub enum Show {
     OfPipe { view: PipeView, pipe: Ident, run: Option<String> },
     PipePlugins,
     PluginOptions { plugin: Ident },
+    Stages,
+    Models,
     Grants,
 }
 
@@ -81,6 +83,12 @@ impl Print for Show {
             }
             Show::PluginOptions { plugin } => {
                 p.text("SHOW OPTIONS OF PIPEPLUGIN ").node(plugin);
+            }
+            Show::Stages => {
+                p.text("SHOW STAGES");
+            }
+            Show::Models => {
+                p.text("SHOW MODELS");
             }
             Show::Grants => {
                 p.text("SHOW GRANTS");

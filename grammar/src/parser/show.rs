@@ -49,6 +49,14 @@ pub(crate) fn plugin_options(c: &mut Cursor) -> Result {
     Ok(Statement::Show(Show::PluginOptions { plugin: plugin_name(c)? }))
 }
 
+pub(crate) fn stages(_: &mut Cursor) -> Result {
+    Ok(Statement::Show(Show::Stages))
+}
+
+pub(crate) fn models(_: &mut Cursor) -> Result {
+    Ok(Statement::Show(Show::Models))
+}
+
 pub(crate) fn grants(_: &mut Cursor) -> Result {
     Ok(Statement::Show(Show::Grants))
 }

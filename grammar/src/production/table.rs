@@ -145,7 +145,7 @@ pub const PRODUCTIONS: &[Production] = &[
     Production {
         head: &["SHOW", "STAGES"],
         tag: "SHOW STAGES",
-        parse: Parse::Later(None),
+        parse: Parse::By(show::stages),
         look: None,
         ebnf: "SHOW STAGES",
         example: "SHOW STAGES",
@@ -272,7 +272,7 @@ pub const PRODUCTIONS: &[Production] = &[
     Production {
         head: &["SHOW", "MODELS"],
         tag: "SHOW MODELS",
-        parse: Parse::Later(None),
+        parse: Parse::By(show::models),
         look: None,
         ebnf: "SHOW MODELS",
         example: "SHOW MODELS",
