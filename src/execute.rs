@@ -285,6 +285,10 @@ async fn follow_up(engine: &Arc<Engine>, after: Vec<After>) -> Vec<Notice> {
                     notices.push(Notice { detail: Some(left.why), ..remark }.with_hint(left.statement));
                 }
             }
+            After::Forget(source) => match engine.linker.source_request(&source, engine.catalog.snapshot().keyring()) {
+                Ok((plugin, request)) => drop((plugin.release)(request, source.uuid).await),
+                Err(e) => notices.push(Notice::warning("01000", format!("source \"{}\" could not be released", source.name)).with_hint(e.to_string())),
+            },
             After::ForgetInitialPassword => {
                 if let Err(e) = std::fs::remove_file(engine.initial_password_file())
                     && e.kind() != std::io::ErrorKind::NotFound

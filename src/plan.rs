@@ -147,10 +147,12 @@ pub struct Write {
 }
 
 /// Work that follows a durable change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum After {
     /// What a dropped pipe holds elsewhere is released; what can't be is named in a NOTICE.
     Release(Uuid),
+    /// What a source that was removed for good holds in this process goes.
+    Forget(Box<standpipe_catalog::Source>),
     /// `DIR/initial-password` is removed: the password was changed.
     ForgetInitialPassword,
     /// Sessions' rights are looked up again.

@@ -118,7 +118,8 @@ pub struct Plugin {
     pub pushes: fn(&TableVersion, &Expr) -> bool,
     /// Makes a value; no IO, no spawn.
     pub open: Open,
-    /// Removes what a pipe left at this end (slot, publication, marks, staging), repeatably; names what could not be removed.
+    /// Removes what a pipe left at this end (slot, publication, marks, staging), repeatably; names what could not be removed. Of a source: what
+    /// the source object itself, whose UUID is given, holds in this process; called when it is removed for good.
     pub release: fn(OpenRequest, Uuid) -> BoxFuture<'static, Vec<Leftover>>,
 }
 

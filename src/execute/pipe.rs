@@ -58,7 +58,8 @@ pub async fn reach(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) ->
     }
     let ends = LinkedEnds::new(engine.linker.clone(), Arc::new(record.clone()), snapshot.clone())?;
     // a snapshot meets conditions that changes don't
-    let (mut of_changes, mut of_rows) = (ends.processors(false)?, ends.processors(true)?);
+    let open = |snapshot| ends.processors(snapshot).map_err(|e| e.at(pipe.position));
+    let (mut of_changes, mut of_rows) = (open(false)?, open(true)?);
     let (mut targets, mut processed) = (Vec::new(), Vec::new());
     for (table, own) in tables.iter().zip(&record.tables) {
         let (mut out, mut taken) = (table.clone(), false);

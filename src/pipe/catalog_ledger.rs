@@ -366,6 +366,7 @@ impl Ledger for CatalogLedger {
     }
 
     fn note(&self, note: Note) {
+        let line = log_line(&note);
         let change = match note {
             Note::Exception { table, fault, attempt, retry_in } => {
                 tracing::warn!(pipe = %self.pipe, table = table.as_ref().map(ToString::to_string), sqlstate = fault.sqlstate, detail = fault.detail, "{}", fault.message);
@@ -386,12 +387,27 @@ impl Ledger for CatalogLedger {
                 Change::append::<catalog::Events>(&self.pipe, &event)
             }
         };
-        self.catalog.write_then(vec![change], |outcome| {
+        let line = Change::append::<catalog::LogLines>(&self.pipe, &line);
+        self.catalog.write_then(vec![change, line], |outcome| {
             if let Err(e) = outcome {
                 tracing::warn!(error = %e.message, "a pipe's history could not be written");
             }
         });
     }
+}
+
+/// A note as a line of SHOW LOG.
+fn log_line(note: &Note) -> catalog::LogLine {
+    let (level, message) = match note {
+        Note::Event { event, detail } if detail.is_empty() => ("info", (*event).to_string()),
+        Note::Event { event, detail } => ("info", format!("{event}: {detail}")),
+        Note::Exception { table, fault, retry_in, .. } => {
+            let about = table.as_ref().map_or(String::new(), |t| format!("table {t}: "));
+            let detail = fault.detail.as_ref().map_or(String::new(), |d| format!(" ({d})"));
+            (if retry_in.is_some() { "warning" } else { "error" }, format!("{about}{} {}{detail}", fault.sqlstate, fault.message))
+        }
+    };
+    catalog::LogLine { level: level.to_string(), message }
 }
 
 /// What SHOW needs of a pipe that does not run.

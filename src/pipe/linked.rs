@@ -100,11 +100,15 @@ impl Ends for LinkedEnds {
     }
     fn processors(&self, snapshot: bool) -> Result<Vec<Box<dyn Processor>>> {
         let mut out = Vec::new();
+        let created = chrono::DateTime::from_timestamp_micros(self.pipe.created_at.0).unwrap_or_default();
+        let now = created.format("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
         for (table, filter) in self.filters(snapshot) {
             let plugin = registry::find(Role::Processor, &normalise(FILTER)).ok_or_else(|| Error::new(Kind::NotSupported, "the option \"filter\" needs the filter-processor, which is not in this build"))?;
             let Open::Processor(open) = plugin.open else { return Err(Error::internal("the filter-processor is no processor")) };
             let mut options = Options::default();
             options.set("filter", filter, false);
+            // one and the same time for every row of the pipe's life
+            options.set("now", now.clone(), false);
             if let Some(table) = table {
                 options.set("table", table, false);
             }

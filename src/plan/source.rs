@@ -176,6 +176,7 @@ pub fn drop(s: &ast::DropSource, cx: &Context<'_>) -> Result<Action> {
         write.after.push(After::Release(p.uuid));
     }
     if s.purge {
+        write.after.push(After::Forget(Box::new(old.value.clone())));
         write.changes.push(Change::delete_under::<Tables>(&old.uuid));
         write.changes.push(Change::delete::<Sources>(&old.uuid, Expect::Version(old.version)));
     } else {

@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 const TABLE: Opt = Opt { name: "table", default: Some("*"), doc: "which tables: comma list of schema.table, * as wildcard", ..Opt::TEXT };
 
+const NOW: Opt = Opt { name: "now", doc: "the time that now() stands for; without it now() is refused, as a change that is read again must come out the same", ..Opt::TEXT };
+
 const fn plugin(name: &'static str, doc: &'static str, options: &'static [&'static [Opt]], check: fn(&Options) -> Vec<Fault>, open: fn(&Options) -> Result<Box<dyn Processor>>) -> Plugin {
     Plugin {
         name,
@@ -47,9 +49,9 @@ pub static DO_NOTHING: Plugin = plugin("do-nothing-processor", "lets everything 
 pub static FILTER: Plugin = plugin(
     "filter-processor",
     "keeps the rows for which a condition is true",
-    &[&[TABLE, Opt { name: "filter", required: true, doc: "a condition on a row's columns", ..Opt::TEXT }]],
-    |o| faults(o, "filter", Spec::filter),
-    |o| open(o, "filter", Spec::filter),
+    &[&[TABLE, Opt { name: "filter", required: true, doc: "a condition on a row's columns", ..Opt::TEXT }, NOW]],
+    |o| faults(o, "filter", |text| Spec::filter(text, o.get(NOW.name))),
+    |o| open(o, "filter", |text| Spec::filter(text, o.get(NOW.name))),
 );
 
 /// `project-processor`.
@@ -71,7 +73,7 @@ pub static SQL: Plugin = plugin(
 );
 
 /// What is no expression at all is found before anything is reached; the rest needs a table.
-fn faults(options: &Options, name: &str, parse: fn(&str) -> Result<Spec>) -> Vec<Fault> {
+fn faults(options: &Options, name: &str, parse: impl Fn(&str) -> Result<Spec>) -> Vec<Fault> {
     let given = options.get(name).map(parse);
     let chosen = options.get("table").map(tables);
     let of = |name: &str, e: Error| Fault { message: format!("invalid value for option \"{name}\": {}", e.message()), hint: e.detail().or(e.hint()).map(str::to_string), position: None };
@@ -89,7 +91,7 @@ fn tables(list: &str) -> Result<Vec<Pattern>> {
     Ok(patterns)
 }
 
-fn open(options: &Options, name: &str, parse: fn(&str) -> Result<Spec>) -> Result<Box<dyn Processor>> {
+fn open(options: &Options, name: &str, parse: impl Fn(&str) -> Result<Spec>) -> Result<Box<dyn Processor>> {
     let tables = tables(options.get("table").unwrap_or("*"))?;
     Ok(Box::new(Scalars { spec: parse(options.text(name)?)?, tables, compiled: HashMap::new() }))
 }

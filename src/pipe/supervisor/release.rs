@@ -50,6 +50,7 @@ impl PipeSupervisor {
             Change::forget::<catalog::CheckpointLog>(&uuid),
             Change::forget::<catalog::Exceptions>(&uuid),
             Change::forget::<catalog::Events>(&uuid),
+            Change::forget::<catalog::LogLines>(&uuid),
         ];
         // With something left over the record stays, out of its users' sight, and is tried again when the server starts.
         if left.is_empty() {

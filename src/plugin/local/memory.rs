@@ -43,7 +43,10 @@ pub static SOURCE: Plugin = Plugin {
     // DataFusion's own expressions are evaluated on the rows: every filter is evaluated as it does.
     pushes: |_, _| true,
     open: Open::Source(|request| Ok(Box::new(source::MemorySource::new(&request)?))),
-    release: nothing_left,
+    release: |_, source| {
+        database::Database::forget(source);
+        Box::pin(async { Vec::new() })
+    },
 };
 
 /// `memory-extractor`.

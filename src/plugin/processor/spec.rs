@@ -4,8 +4,8 @@
 use crate::error::{Error, Kind, Result};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit,
-    Visitor, WildcardAdditionalOptions,
+    Expr, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut,
+    Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -44,12 +44,13 @@ pub enum Item {
 }
 
 impl Spec {
-    /// A condition alone; a leading WHERE is dropped.
-    pub fn filter(text: &str) -> Result<Spec> {
+    /// A condition alone; a leading WHERE is dropped. With a time, `now()` and its kin stand for it.
+    pub fn filter(text: &str, now: Option<&str>) -> Result<Spec> {
         let mut parser = parser(text)?;
         // as people copy it from a query
         let _ = parser.parse_keyword(Keyword::WHERE);
         let filter = parser.parse_expr().and_then(|e| parser.expect_token(&Token::EOF).map(|_| e)).map_err(syntax)?;
+        let filter = now.map_or(Ok(filter.clone()), |now| at(filter, now))?;
         check(&filter)?;
         Ok(Spec { items: vec![Item::All], filter: Some(filter), qualifier: BATCH.to_string() })
     }
@@ -234,8 +235,33 @@ fn check(expr: &Expr) -> Result<()> {
         }
     }
     let mut found = Check(None);
-    let _ = expr.visit(&mut found);
+    let _ = Visit::visit(expr, &mut found);
     found.0.map_or(Ok(()), |what| Err(refused(&what)))
+}
+
+/// The condition with a fixed time in the place of functions that tell the time.
+fn at(mut filter: Expr, now: &str) -> Result<Expr> {
+    struct Fix<'a>(&'a str, Result<()>);
+    impl VisitorMut for Fix<'_> {
+        type Break = ();
+        fn post_visit_expr(&mut self, e: &mut Expr) -> ControlFlow<()> {
+            let Expr::Function(f) = &*e else { return ControlFlow::Continue(()) };
+            let of = match f.name.0.last().and_then(|p| p.as_ident()).map(folded).unwrap_or_default().as_str() {
+                "now" | "current_timestamp" | "transaction_timestamp" | "statement_timestamp" | "clock_timestamp" => "TIMESTAMP WITH TIME ZONE",
+                "localtimestamp" => "TIMESTAMP",
+                "current_date" | "today" => "DATE",
+                _ => return ControlFlow::Continue(()),
+            };
+            match parser(&format!("CAST('{}' AS {of})", self.0.replace('\'', "''"))).and_then(|mut p| p.parse_expr().map_err(syntax)) {
+                Ok(fixed) => *e = fixed,
+                Err(e) => self.1 = Err(e),
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut fix = Fix(now, Ok(()));
+    let _ = VisitMut::visit(&mut filter, &mut fix);
+    fix.1.map(|()| filter)
 }
 
 /// A change that is read again must come out the same.

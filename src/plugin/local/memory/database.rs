@@ -1,4 +1,5 @@
-//! The databases of this process: tables, what pipes keep here, and the log, all under one lock. A source's database lives as long as the process.
+//! The databases of this process: tables, what pipes keep here, and the log, all under one lock. A source's database lives as long as the process, or
+//! until the source is removed for good.
 
 use super::log::Log;
 use super::table::Table;
@@ -71,6 +72,10 @@ impl Database {
         let source = request.source.ok_or_else(e)?;
         let fresh = || Arc::new(Database { incarnation: Uuid::new_v4().to_string(), state: Mutex::default(), last: watch::Sender::new(0) });
         Ok(DATABASES.lock().entry(source).or_insert_with(fresh).clone())
+    }
+    /// The source was removed for good: its tables go with the last one who uses them.
+    pub fn forget(source: Uuid) {
+        DATABASES.lock().remove(&source);
     }
     /// Looks at it.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
