@@ -35,6 +35,46 @@ const CONNECTOR_PREFIXES: &[&str] = &["connector.", "sink."];
 pub const PLUGIN_KEYS: &[(&str, Role)] = &[("extractor", Role::Extractor), ("connector", Role::Connector)];
 const PROCESSOR_PREFIXES: &[&str] = &["processor."];
 
+/// Runtime options of batches with stages and verification, which this version names and does not do.
+const RUNTIME_LATER: &[&str] = &[
+    "key-columns",
+    "extra-columns",
+    "algorithm",
+    "verify-scope",
+    "target-filter",
+    "limit",
+    "threads",
+    "bisection-threshold",
+    "bisection-factor",
+    "verbose",
+    "export-batch-rows",
+    "batch-parallel-size",
+    "batch-file-format",
+    "export-compress-parallel",
+    "enable-pk-duplicate-detect",
+    "heartbeat-timeout",
+    "source-timezone",
+    "import-order-by",
+    "s3-config-id",
+    "stage",
+    "s3-config-bucket",
+    "overlap",
+    "catchup-window",
+];
+/// The same of connectors.
+const CONNECTOR_LATER: &[&str] = &["stage", "stage-url", "connector.stage", "connector.stage-url", "sink.stage", "sink.stage-url"];
+
+/// Options that are known and not built: not unknown, and never accepted and then ignored.
+fn later(to: &Written, runtime: &Written) -> Result<()> {
+    for (list, names) in [(runtime, RUNTIME_LATER), (to, CONNECTOR_LATER)] {
+        if let Some(entry) = list.iter().find(|e| names.contains(&normalise(&e.key).as_str())) {
+            let hint = "Leave it out: a batch copies straight and is not verified.";
+            return Err(super::unsupported(&format!("option \"{}\"", entry.key), entry.key_position, Some(hint)));
+        }
+    }
+    Ok(())
+}
+
 /// Faults of the whole statement, gathered clause by clause.
 struct Gathered {
     faults: Vec<Fault>,
@@ -95,6 +135,7 @@ fn new_pipe(s: &ast::CreatePipe, name: String, cx: &Context<'_>) -> Result<NewPi
     let (from, to, runtime) = (written(&s.extractor), written(&s.connector), written(&s.runtime));
     let clause_at = |c: &Option<ast::Clause>| c.as_ref().map_or(s.name.position, |c| c.position);
 
+    later(&to, &runtime)?;
     let (source, extractor) = source_of(&from, clause_at(&s.extractor), cx)?;
     let from_options = g.check(&from, extractor.options, EXTRACTOR_PREFIXES)?;
     let processors = processors_of(&s.processors, &mut g)?;

@@ -11,6 +11,9 @@ use standpipe_grammar::ast::source as ast;
 use standpipe_grammar::{Ident, Options as Written};
 use std::sync::Arc;
 
+/// Types of systems that the dialect names and this version does not reach.
+const TYPES_LATER: &[&str] = &["mysql", "mariadb", "mongodb", "oracle", "iotdb", "object-store"];
+
 /// Names that can't name a source.
 const RESERVED: &[&str] = &["standpipe", "lake", "postgres", "template0", "template1"];
 
@@ -76,6 +79,13 @@ pub fn create(s: &ast::CreateSource, cx: &Context<'_>) -> Result<Action> {
         }
         let e = Error::new(Kind::DuplicateObject, format!("source \"{name}\" already exists")).at(s.name.position);
         return Err(e.with_hint(format!("ALTER SOURCE {name} SET (...) changes it; DROP SOURCE {name} removes it.")));
+    }
+    if let Some(entry) = s.options.get("type")
+        && let Some(text) = entry.value.text()
+        && TYPES_LATER.contains(&normalise(&text).as_str())
+        && registry::find(Role::Source, &text).is_none()
+    {
+        return Err(super::unsupported(&format!("source type \"{text}\""), entry.value_position, Some("SHOW PIPEPLUGINS lists what is.")));
     }
     let (plugin, kind) = plugin_of_type(&s.options, s.name.position).map_err(|f| faults_error(vec![f]).unwrap_or_else(|| Error::internal("a fault without text")))?;
     let list = checked(&without_type(&s.options), plugin.options, &[], &[])?;

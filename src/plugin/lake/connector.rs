@@ -30,7 +30,7 @@ pub struct LakeConnector {
 impl LakeConnector {
     /// No IO.
     pub fn new(request: &OpenRequest, pipe: &PipeRef) -> Result<LakeConnector> {
-        let shelf = Shelf::new(Lake::open(request)?, Rules::new(&request.options), pipe.uuid);
+        let shelf = Shelf::new(Lake::open(request)?, Rules::new(&request.options)?, pipe.uuid);
         Ok(LakeConnector { shelf: Arc::new(shelf), keeper: None })
     }
 

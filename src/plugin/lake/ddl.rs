@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn rules(on_ddl: &str) -> Rules {
-        Rules::new(&Options::from_pairs([("on-ddl", on_ddl)]))
+        Rules::new(&Options::from_pairs([("on-ddl", on_ddl)])).expect("options")
     }
 
     #[test]

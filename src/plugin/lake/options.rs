@@ -7,7 +7,9 @@ use super::types::OnLossy;
 use super::work::Existing;
 use crate::data::TableName;
 use crate::error::Result;
-use crate::plugin::option::{Opt, Options, normalise};
+use crate::plugin::option::{Opt, Options};
+pub use crate::plugin::policy::OnDelete;
+use crate::plugin::policy::{OnDdl, OnTruncate, Policies};
 use crate::plugin::{Fault, OpenRequest};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -69,17 +71,6 @@ fn store_options(connection: &Options) -> BTreeMap<String, String> {
     options
 }
 
-/// What a delete does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDelete {
-    /// Removes the row.
-    Delete,
-    /// Sets `_standpipe_deleted_at`.
-    Soft,
-    /// Nothing.
-    Ignore,
-}
-
 /// What a truncate or a change of structure does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
@@ -106,56 +97,35 @@ pub struct Rules {
     pub on_truncate: Policy,
     /// Changes of structure.
     pub on_ddl: Policy,
-    on_lossy: OnLossy,
-    on_lossy_of: BTreeMap<String, OnLossy>,
-}
-
-fn lossy(word: &str) -> OnLossy {
-    match word.to_ascii_lowercase().as_str() {
-        "text" => OnLossy::Text,
-        "null" => OnLossy::Null,
-        _ => OnLossy::Error,
-    }
-}
-
-fn policy(word: Option<&str>, otherwise: Policy) -> Policy {
-    match word.map(str::to_ascii_lowercase).as_deref() {
-        Some("additive") => Policy::Additive,
-        Some("propagate") => Policy::Propagate,
-        Some("ignore") => Policy::Ignore,
-        Some("stop") => Policy::Stop,
-        _ => otherwise,
-    }
+    policies: Policies,
 }
 
 impl Rules {
     /// The rules that checked options say.
-    pub fn new(options: &Options) -> Rules {
-        let word = |name: &str| options.get(name).map(str::to_ascii_lowercase);
-        Rules {
-            existing: match word("on-existing-rows").as_deref() {
-                Some("append") => Existing::Append,
-                Some("truncate") => Existing::Truncate,
-                _ if options.flag("recreate-table") => Existing::Truncate,
-                _ => Existing::Error,
+    pub fn new(options: &Options) -> Result<Rules> {
+        let policies = Policies::read(options)?;
+        Ok(Rules {
+            existing: if policies.on_rows == Existing::Error && policies.recreate { Existing::Truncate } else { policies.on_rows },
+            create: policies.create_table,
+            on_delete: policies.on_delete,
+            on_truncate: match policies.on_truncate {
+                OnTruncate::Propagate => Policy::Propagate,
+                OnTruncate::Ignore => Policy::Ignore,
+                OnTruncate::Stop => Policy::Stop,
             },
-            create: options.get("create-table").is_none() || options.flag("create-table"),
-            on_delete: match word("on-delete").as_deref() {
-                Some("soft") => OnDelete::Soft,
-                Some("ignore") => OnDelete::Ignore,
-                _ => OnDelete::Delete,
+            on_ddl: match policies.on_ddl {
+                OnDdl::Additive => Policy::Additive,
+                OnDdl::Propagate => Policy::Propagate,
+                OnDdl::Ignore => Policy::Ignore,
+                OnDdl::Stop => Policy::Stop,
             },
-            on_truncate: policy(options.get("on-truncate"), Policy::Propagate),
-            on_ddl: policy(options.get("on-ddl"), Policy::Additive),
-            on_lossy: options.get("on-lossy").map_or(OnLossy::Error, lossy),
-            on_lossy_of: options.family("on-lossy").map(|(key, word)| (normalise(key), lossy(word))).collect(),
-        }
+            policies,
+        })
     }
 
     /// What is done with a value of this source column that the lake can't hold.
     pub fn on_lossy(&self, table: &TableName, column: &str) -> OnLossy {
-        let key = normalise(&format!("{}.{}.{column}", table.schema, table.name));
-        self.on_lossy_of.get(&key).copied().unwrap_or(self.on_lossy)
+        self.policies.on_lossy(table, column)
     }
 }
 
@@ -173,7 +143,7 @@ mod tests {
 
     #[test]
     fn rules_follow_the_options_and_one_columns_choice_goes_first() {
-        let rules = Rules::new(&Options::from_pairs([("on-lossy", "null"), ("on-lossy.public.my-table.d", "TEXT"), ("on-ddl", "stop"), ("on-delete", "soft")]));
+        let rules = Rules::new(&Options::from_pairs([("on-lossy", "null"), ("on-lossy.public.my-table.d", "TEXT"), ("on-ddl", "stop"), ("on-delete", "soft")])).expect("options");
         assert_eq!(rules.on_lossy(&TableName::new("public", "my_table"), "d"), OnLossy::Text);
         assert_eq!(rules.on_lossy(&TableName::new("public", "my_table"), "e"), OnLossy::Null);
         assert_eq!((rules.on_ddl, rules.on_truncate, rules.on_delete), (Policy::Stop, Policy::Propagate, OnDelete::Soft));

@@ -95,17 +95,7 @@ impl fmt::Display for LakeType {
     }
 }
 
-/// What is done with a value that the column's type can't hold (option `on-lossy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnLossy {
-    /// The table fails, naming column and key.
-    #[default]
-    Error,
-    /// The column is text from the start.
-    Text,
-    /// The value becomes NULL and is counted.
-    Null,
-}
+pub use crate::plugin::policy::OnLossy;
 
 /// The exact type for a column.
 pub fn exact_type(logical: &LogicalType) -> LakeType {

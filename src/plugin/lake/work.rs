@@ -8,16 +8,7 @@ use crate::plugin::Counts;
 use std::sync::Arc;
 
 /// What to do with rows that are there before set-up and are not the pipe's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Existing {
-    /// Refuse.
-    #[default]
-    Error,
-    /// Keep them.
-    Append,
-    /// Remove them.
-    Truncate,
-}
+pub use crate::plugin::policy::OnRows as Existing;
 
 /// How a table is to be set up.
 #[derive(Debug, Clone)]
