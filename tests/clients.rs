@@ -1,4 +1,4 @@
-//! Real clients and the whole journey, as programs of their own: psql, pgjdbc, psycopg, asyncpg and DuckDB against the real binary and a real
+//! Real clients, the whole journey and all values, as programs of their own: psql, pgjdbc, psycopg, asyncpg and DuckDB against the real binary and a real
 //! PostgreSQL. The Python of `tests/install` runs them.
 
 use std::path::PathBuf;
@@ -33,4 +33,10 @@ fn clients_are_served() {
 #[test]
 fn the_journey_ends_equal() {
     run("journey.py", &["--scale", "0.02", "--seconds", "15", "--seed", "7"]);
+}
+
+/// Every type with its traps, through snapshot, changes and SELECT, into PostgreSQL and the lake.
+#[test]
+fn every_value_arrives_or_is_refused() {
+    run("values.py", &[]);
 }

@@ -22,6 +22,17 @@ def as_postgres(command):
     return ["runuser", "-u", "postgres", "--"] + command if os.getuid() == 0 else command
 
 
+def psql(url, text, environment=None):
+    """What statements print; CalledProcessError with the server's words."""
+    try:
+        out = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", text, url], check=True, capture_output=True, text=True, env=environment)
+    except subprocess.CalledProcessError as e:
+        e.cmd = text[:200]
+        e.add_note(e.stderr)
+        raise
+    return out.stdout.strip()
+
+
 class Postgres:
     """A private cluster with PostgreSQL's own defaults, but for logical decoding and memory."""
 
@@ -40,8 +51,7 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{db}"
 
     def sql(self, db, text):
-        out = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", text, self.url(db)], check=True, capture_output=True, text=True)
-        return out.stdout.strip()
+        return psql(self.url(db), text)
 
     def stop(self):
         subprocess.run(as_postgres([f"{BIN}/pg_ctl", "-D", self.dir, "-m", "immediate", "stop"]), stdout=subprocess.DEVNULL)
@@ -70,10 +80,7 @@ class Standpipe:
         sys.exit("standpipe did not get ready")
 
     def sql(self, db, text):
-        environment = dict(os.environ, PGPASSWORD=PASSWORD)
-        url = f"postgresql://standpipe@127.0.0.1:{self.port}/{db}"
-        out = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", text, url], check=True, capture_output=True, text=True, env=environment)
-        return out.stdout.strip()
+        return psql(f"postgresql://standpipe@127.0.0.1:{self.port}/{db}", text, dict(os.environ, PGPASSWORD=PASSWORD))
 
     def peak(self):
         with open(f"/proc/{self.process.pid}/status") as f:

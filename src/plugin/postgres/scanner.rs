@@ -112,7 +112,7 @@ fn selected(column: &Column) -> Result<String> {
         LogicalType::DecimalText => format!("{name}::text"),
         // a cast to text may be a function of its own (inet, citext, geometry); format's %s is the output function
         LogicalType::Opaque if !CAST_IS_OUTPUT.contains(&column.pg_type.as_str()) && !column.pg_type.starts_with('_') => {
-            format!("CASE WHEN {name} IS NOT NULL THEN pg_catalog.format('%s', {name}) END")
+            format!("CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {name}) END")
         }
         LogicalType::Opaque => format!("{name}::text"),
         _ => name,

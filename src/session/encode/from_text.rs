@@ -16,7 +16,8 @@ pub fn binary(oid: u32) -> Option<Convert> {
     Some(match oid {
         BOOL => boolean,
         BYTEA => bytea,
-        NAME | TEXT | JSON | UNKNOWN | 18 | 142 | 194 | 1042 | 1043 => verbatim,
+        NAME | TEXT | JSON | UNKNOWN | 142 | 194 | 1042 | 1043 => verbatim,
+        18 => one_byte,
         INT2 => |s, out| put(number::<i16>(s, "smallint")?.to_be_bytes(), out),
         INT4 => |s, out| put(number::<i32>(s, "integer")?.to_be_bytes(), out),
         INT8 => |s, out| put(number::<i64>(s, "bigint")?.to_be_bytes(), out),
@@ -45,6 +46,13 @@ pub fn binary(oid: u32) -> Option<Convert> {
         array if pg_type::element_of(array).is_some_and(|e| binary(e.oid).is_some()) => return array_of(array),
         _ => return None,
     })
+}
+
+/// The type "char": its text is nothing for the zero byte, and `\\ooo` in octal for one beyond ASCII. (PostgreSQL source, char.c)
+fn one_byte(s: &str, out: &mut Vec<u8>) -> Result<()> {
+    let octal = s.strip_prefix('\\').filter(|digits| digits.len() == 3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+    out.push(octal.unwrap_or(s.bytes().next().unwrap_or(0)));
+    Ok(())
 }
 
 fn bad(type_name: &str, text: &str) -> Error {

@@ -65,6 +65,8 @@ pub struct ShapeColumn {
     pub quoted: String,
     /// Cast, if one is needed.
     pub cast: Option<String>,
+    /// Cast with which a key is compared: beside the column's own type its comparison may be another one (char(n) and its blanks).
+    pub key_cast: Option<String>,
     /// Wire types.
     pub fit: Fit,
     /// A value that can't be held becomes NULL.
@@ -132,7 +134,8 @@ impl Shape {
             }
             let fit = fit(&c.logical, t);
             let cast = fit.cast.then(|| t.cast.clone());
-            columns.push(ShapeColumn { source, name: c.name.clone(), quoted: ident(&c.name)?, cast, fit, lossy_null: (options.lossy_null)(&c.name) });
+            let key_cast = (fit.wire == Wire::Text && t.receive != "textrecv").then(|| t.cast.clone());
+            columns.push(ShapeColumn { source, name: c.name.clone(), quoted: ident(&c.name)?, cast, key_cast, fit, lossy_null: (options.lossy_null)(&c.name) });
         }
         let place = |k: &usize| {
             let e = || Error::new(Kind::NotSupported, "a key column is computed at the target").for_table(table.name.to_string());
@@ -169,7 +172,7 @@ impl Shape {
     }
     fn key_match(&self, t: &str, prefix: &str) -> String {
         let one = |(i, &k): (usize, &usize)| {
-            let (name, cast) = (&self.columns[k].quoted, self.columns[k].cast.as_ref().map_or_else(String::new, |c| format!("::{c}")));
+            let (name, cast) = (&self.columns[k].quoted, self.columns[k].key_cast.as_ref().map_or_else(String::new, |c| format!("::{c}")));
             let column = if prefix == "c" { format!("c{k}") } else { format!("{prefix}{i}") };
             format!("{t}.{name} = s.{column}{cast}")
         };
