@@ -96,9 +96,11 @@ pub const SETTINGS: &[Setting] = &[
     s("query.source-readers", Integer { min: 1, max: 64 }, "1", Startup, "connections that a scan of a source table may open"),
     s("query.chunk-rows", Integer { min: 1, max: 100_000_000 }, "1000000", Startup, "rows per chunk of a query's scan of a source, about"),
     s("query.batch-size", Integer { min: 64, max: 1_000_000 }, "8192", Startup, "rows per batch in queries"),
+    s("tcp.timeout", Milliseconds, "60s", Startup, "time after which a connection to another system is lost whose other end acknowledges nothing; 0: the system's own"),
     // sources
     s("connect_timeout", Milliseconds, "10s", Startup, "time to connect to another system"),
     s("source.keepalive", Milliseconds, "10s", Startup, "longest silence towards a change source"),
+    s("source.timeout", Milliseconds, "60s", Startup, "silence after which a change source is given up and connected anew; 0: never"),
     s("source.receive-buffer", Size, "16MB", Startup, "changes received ahead of the apply"),
     s("source.lock-timeout", Milliseconds, "30s", Startup, "time to wait for the source's running transactions when a slot is made"),
     s("source.max-message-size", Size, "1GB", Startup, "largest message taken from a source"),

@@ -69,6 +69,8 @@ pub struct Target {
     pub application: String,
     /// Time to connect and log in.
     pub connect_timeout: Duration,
+    /// Time after which a peer that acknowledges nothing is lost; zero: as the system has it.
+    pub tcp_timeout: Duration,
     /// Largest message taken.
     pub max_message: usize,
 }
@@ -97,6 +99,7 @@ impl Target {
             params: options.get("extparam").map(parse_params).transpose()?.unwrap_or_default(),
             application: pipe.map_or_else(|| "standpipe".to_string(), |p| format!("standpipe {}", p.name)),
             connect_timeout: config.duration("connect_timeout"),
+            tcp_timeout: config.duration("tcp.timeout"),
             max_message: config.size("source.max-message-size"),
         })
     }

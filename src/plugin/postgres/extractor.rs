@@ -90,7 +90,8 @@ impl PgExtractor {
         self.prepared = Some((walsender, from, identity));
     }
     fn settings(&self) -> stream::Settings {
-        stream::Settings { keepalive: self.config.duration("source.keepalive"), buffer: self.config.size("source.receive-buffer") }
+        let (keepalive, timeout) = (self.config.duration("source.keepalive"), self.config.duration("source.timeout"));
+        stream::Settings { keepalive, timeout, buffer: self.config.size("source.receive-buffer") }
     }
     fn decoder(&self, start: Lsn) -> Result<Decoder> {
         let forwarding = self.options.get("forwarding-pipe-requests").is_none() || self.options.flag("forwarding-pipe-requests");

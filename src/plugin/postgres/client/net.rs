@@ -48,6 +48,7 @@ pub(super) async fn open(target: &Target, way: Way) -> Result<Stream> {
     }
     let mut tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
+    watch(&tcp, target.tcp_timeout).map_err(unreachable)?;
     if way == Way::Plain {
         return Ok(Stream::Tcp(tcp));
     }
@@ -67,6 +68,20 @@ pub(super) async fn open(target: &Target, way: Way) -> Result<Stream> {
     let config = Arc::new(tls_config(target)?);
     let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|e| refused(e.to_string()))?;
     Ok(Stream::Tls(Box::new(tls)))
+}
+
+/// Probes of a silent peer within the time after which it is lost.
+const PROBES: u32 = 3;
+
+/// A peer that is gone without a word (a machine or a line that failed) is noticed within `timeout`, with data under way or without.
+fn watch(tcp: &TcpStream, timeout: std::time::Duration) -> io::Result<()> {
+    if timeout.is_zero() {
+        return Ok(());
+    }
+    let socket = socket2::SockRef::from(tcp);
+    let pause = timeout / (PROBES + 1);
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(pause).with_interval(pause).with_retries(PROBES))?;
+    socket.set_tcp_user_timeout(Some(timeout))
 }
 
 fn tls_config(target: &Target) -> Result<ClientConfig> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// Tag and length of a message.
 const HEADER: usize = 5;
@@ -28,12 +28,17 @@ pub struct Settings {
     pub keepalive: Duration,
     /// Bytes read ahead.
     pub buffer: usize,
+    /// Longest silence of the server, which is asked for a sign of life in time; zero: for ever.
+    pub timeout: Duration,
 }
 
 impl Settings {
     pub(super) fn within(mut self, sender_timeout: Duration) -> Settings {
         if !sender_timeout.is_zero() {
             self.keepalive = self.keepalive.min(sender_timeout / SHARE_OF_TIMEOUT);
+        }
+        if !self.timeout.is_zero() {
+            self.keepalive = self.keepalive.min(self.timeout / SHARE_OF_TIMEOUT);
         }
         self.keepalive = self.keepalive.max(Duration::from_millis(1));
         self
@@ -70,7 +75,7 @@ impl Stream {
         let (send_pieces, pieces) = mpsc::unbounded_channel();
         let (orders, take_orders) = mpsc::unbounded_channel();
         let ahead = Arc::new(Ahead::default());
-        let task = Task { wire, settings, pieces: send_pieces, orders: take_orders, ahead: ahead.clone(), received: Lsn(0), confirmed: Lsn(0) };
+        let task = Task { wire, settings, pieces: send_pieces, orders: take_orders, ahead: ahead.clone(), received: Lsn(0), confirmed: Lsn(0), heard: Instant::now() };
         Stream { pieces, orders, ahead, _task: OwnedTask(tokio::spawn(task.run())) }
     }
     fn took(&self, piece: Result<Bytes>) -> Result<Bytes> {
@@ -118,6 +123,8 @@ struct Task {
     ahead: Arc<Ahead>,
     received: Lsn,
     confirmed: Lsn,
+    /// When the server was last heard, or not listened to.
+    heard: Instant,
 }
 
 impl Task {
@@ -143,11 +150,25 @@ impl Task {
                     Some(Order::Ping) => self.speak(true).await?,
                     None => return Ok(()),
                 },
-                _ = tick.tick() => self.speak(false).await?,
-                _ = self.ahead.taken.notified(), if !room => {}
-                read = self.wire.fill(), if room => read?,
+                _ = tick.tick() => self.keep_alive(room).await?,
+                _ = self.ahead.taken.notified(), if !room => self.heard = Instant::now(),
+                read = self.wire.fill(), if room => {
+                    read?;
+                    self.heard = Instant::now();
+                }
             }
         }
+    }
+    /// Says where we are, and asks a server for a sign of life that gave none since the last time. One that is not listened to is not silent.
+    async fn keep_alive(&mut self, listening: bool) -> Result<()> {
+        let silent = self.heard.elapsed();
+        if !listening {
+            self.heard = Instant::now();
+        } else if !self.settings.timeout.is_zero() && silent >= self.settings.timeout {
+            return Err(Error::new(Kind::ConnectionLost, "the source has fallen silent")
+                .with_detail(format!("It said nothing for {} s; source.timeout is {} s.", silent.as_secs(), self.settings.timeout.as_secs())));
+        }
+        self.speak(listening && silent >= self.settings.keepalive / 2).await
     }
     /// Passes on all whole messages that were read, after answering those that want an answer.
     async fn hand_over(&mut self) -> Result<()> {
