@@ -3,6 +3,7 @@
 
 use crate::data::{Payload, TableVersion};
 use crate::error::Result;
+use crate::failpoint::hit;
 use crate::plugin::{Chunk, Input, Mark, Scanner, TargetTable, Want, Writer};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,7 @@ impl Copy<'_> {
             if payload.rows() > 0 {
                 writer.write(Input::Load { table: self.target.clone(), chunk: chunk.clone(), payload, upsert: self.upsert }).await?;
             }
+            hit("in-chunk").await?;
         }
         drop(payloads);
         let flushed = writer.flush(self.mark).await?;

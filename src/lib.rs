@@ -7,6 +7,7 @@
 // layer 1: facts that everybody may know
 pub mod config;
 pub mod error;
+pub mod failpoint;
 pub mod rights;
 pub mod scram;
 // layer 2: what flows

@@ -7,7 +7,6 @@
 pub mod checkpoint;
 mod catalog_ledger;
 mod cut;
-pub mod failpoint;
 mod flush;
 mod intake;
 pub mod ledger;

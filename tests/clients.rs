@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The Python that `tests/install` made; a missing one is a failure that says what to run.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let own = || {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
         cache.map(|c| c.join("standpipe/venv/bin/python"))

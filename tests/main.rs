@@ -1,6 +1,7 @@
 //! The one binary of integration tests.
 
 mod clients;
+mod faults;
 mod memory;
 mod postgres_source;
 mod postgres_target;

@@ -20,7 +20,7 @@ const TEST_FOLDER: &str = "/testing/";
 /// The layers of architecture.md section 2: a module uses those of lower layers, and its own.
 const LAYERS: &[(usize, &[&str])] = &[
     (0, &["error"]),
-    (1, &["config", "metrics", "rights", "scram"]),
+    (1, &["config", "failpoint", "metrics", "rights", "scram"]),
     (2, &["data"]),
     (3, &["plugin"]),
     (4, &["link", "synced", "chunk", "diff"]),

@@ -71,6 +71,7 @@ impl Catalog {
             group_limit: options.group_limit,
             untrimmed: BTreeMap::new(),
             broken: None,
+            before_commit: options.before_commit,
             _lock: lock,
         };
         let thread = std::thread::Builder::new().name("catalog".to_string()).spawn(move || writer.run());

@@ -53,6 +53,8 @@ pub struct OpenOptions {
     /// Bytes that the main file may take; none: what the disk has.
     pub size_limit: Option<u64>,
     pub retention: Retention,
+    /// Called by the writer between the last statement of a group and its commit: where a test ends the process.
+    pub before_commit: fn(),
 }
 
 impl Default for OpenOptions {
@@ -68,6 +70,7 @@ impl Default for OpenOptions {
             log_pages: 1000,
             size_limit: None,
             retention: Retention::default(),
+            before_commit: || {},
         }
     }
 }

@@ -128,6 +128,8 @@ pub(crate) struct Writer {
     pub untrimmed: BTreeMap<(&'static str, Vec<u8>), u32>,
     /// After an error that leaves open what the disk holds.
     pub broken: Option<CatalogError>,
+    /// See [`crate::OpenOptions::before_commit`].
+    pub before_commit: fn(),
     pub _lock: Lock,
 }
 
@@ -186,6 +188,7 @@ impl Writer {
             if group.head != self.head {
                 self.store.put_head(&group.head)?;
             }
+            (self.before_commit)();
             self.store.commit()?;
             Ok(group)
         });

@@ -36,7 +36,7 @@ pub fn open_catalog(config: &Config, dir: &Path) -> Result<Catalog> {
     };
     let keep = u32::try_from(config.integer("history.retention")).unwrap_or(u32::MAX);
     let retention = Retention { exceptions: keep, events: keep, log_lines: keep, audit: keep, cleanups: keep, ..Retention::default() };
-    Catalog::open(dir, OpenOptions { key, fsync: config.flag("catalog.fsync"), retention, ..OpenOptions::default() }).map_err(Error::from)
+    Catalog::open(dir, OpenOptions { key, fsync: config.flag("catalog.fsync"), retention, before_commit: || crate::failpoint::hit_blocking("in-catalog"), ..OpenOptions::default() }).map_err(Error::from)
 }
 
 /// Makes the roles at the first start. The password is `STANDPIPE_PASSWORD`, or a random one that is printed once and kept in a file.

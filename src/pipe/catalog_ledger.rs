@@ -6,6 +6,7 @@ use super::state::TableState;
 use crate::chunk::StoredChunk;
 use crate::data::{Position, TableId, Witness};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::hit;
 use crate::plugin::Shard;
 use async_trait::async_trait;
 use standpipe_catalog::{self as catalog, Catalog, Change, Expect, Pipe, PipeTable, Pipes, Request, Seq, Timestamp, Versioned};
@@ -258,6 +259,7 @@ impl Ledger for CatalogLedger {
     }
 
     async fn write(&self, entry: Entry<'_>) -> Result<()> {
+        hit("before-catalog").await?;
         for attempt in 0..ATTEMPTS {
             let pipe = self.record()?;
             let ids = Ids::of(&pipe);

@@ -3,12 +3,12 @@
 
 use super::checkpoint::{self, Checkpoint, Done, Fault, Intent, Stage, Tables, Work};
 use super::cut;
-use super::failpoint::hit;
 use super::ledger::{Entry, Flushed, Structure};
 use super::session::Session;
 use super::state::{TableEvent, TableState};
 use crate::data::{Position, TableId, Witness};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::hit;
 use crate::plugin::{Commit, Input, Mark, MarkKind, Shard};
 use futures::future::join_all;
 use std::collections::BTreeMap;

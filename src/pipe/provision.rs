@@ -1,7 +1,7 @@
 //! PROVISIONING: both ends are checked and the anchor is taken, once in a pipe's life and again for RESYNC PIPE of a pipe that does not run.
 
 use super::checkpoint::{Book, Checkpoint, Done, Provisioned, Stage, TableMark};
-use super::failpoint::hit;
+use crate::failpoint::hit;
 use super::ledger::{Entry, Note, Structure, Wanted, Wish};
 use super::session::{Context, PipeTable};
 use super::state::TableState;

@@ -3,7 +3,7 @@
 
 use super::checkpoint::Work;
 use super::cut;
-use super::failpoint::hit;
+use crate::failpoint::hit;
 use super::flush::Flush;
 use super::ledger::{Entry, Structure};
 use super::session::{Control, Ended, Session};

@@ -2,7 +2,7 @@
 //! rules, finishes what a crash left open, copies what is not copied, and follows the changes.
 
 use super::checkpoint::{self, Book, Done, Fate, Fault, Stage, Start, TableMark, Tables, Work};
-use super::failpoint::hit;
+use crate::failpoint::hit;
 use super::intake::{Intake, Names, Shape};
 use super::ledger::{Entry, Ledger, Note, Wanted, Wish};
 use super::options::RunOptions;
@@ -362,7 +362,10 @@ impl Session {
     async fn finish_what_is_open(&mut self, failures: Vec<(TableId, Fault)>) -> Result<()> {
         if let Some(intent) = self.book.intent.clone() {
             match checkpoint::fate(&intent, &self.committed) {
-                Fate::Replay => self.replay(intent).await?,
+                Fate::Replay => {
+                    self.cx.ledger.note(Note::Event { event: "replayed", detail: format!("a flush that was under way, seq {} to {}", intent.seq, intent.end) });
+                    self.replay(intent).await?;
+                }
                 Fate::Anew(there) => {
                     self.book.shards.extend(there.into_iter().map(|s| (s, intent.seq)));
                     self.book.intent = None;

@@ -4,7 +4,7 @@
 
 use super::checkpoint::{self, Done, Fault, TableMark, Tables, Work};
 use super::cut;
-use super::failpoint::hit;
+use crate::failpoint::hit;
 use super::intake::Intake;
 use super::ledger::{Note, Structure, Wish};
 use super::restart::Verdict;

@@ -2,7 +2,7 @@
 //! target's own record says what is done. One table's failure does not stop the others.
 
 use super::checkpoint::{Fault, TableMark, Work};
-use super::failpoint::hit;
+use crate::failpoint::hit;
 use super::intake::Shape;
 use super::ledger::Note;
 use super::session::{Control, Ended, Readers, Session};

@@ -93,7 +93,11 @@ fn open_to_all(path: &Path) {
 impl Postgres {
     /// Starts a server; `settings` come on top of those all have.
     pub async fn start(settings: &[(&str, &str)]) -> Postgres {
-        let dir = tempfile::tempdir().expect("a directory");
+        Postgres::start_in(&std::env::temp_dir(), settings).await
+    }
+    /// The same in a directory of its own below this one.
+    pub async fn start_in(place: &Path, settings: &[(&str, &str)]) -> Postgres {
+        let dir = tempfile::tempdir_in(place).expect("a directory");
         open_to_all(dir.path());
         copy(&template(), &dir.path().join("data"));
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
@@ -109,7 +113,7 @@ impl Postgres {
         for (name, value) in &self.settings {
             postgres.arg("-c").arg(format!("{name}={value}"));
         }
-        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
         self.child = Some(postgres.stderr(log).spawn().expect("postgres"));
         let until = Instant::now() + READY;
         while self.try_client("postgres").await.is_err() {
@@ -117,9 +121,23 @@ impl Postgres {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    /// What it logged since it was booted.
+    /// What it logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+    /// The file that has it.
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+    /// SIGKILL for the server and every process of it, as when the machine fails.
+    pub fn kill_hard(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &child.id().to_string()]).output().expect("ps").stdout;
+        let _ = child.kill();
+        for pid in String::from_utf8_lossy(&listed).split_whitespace() {
+            let _ = Command::new("kill").args(["-9", pid]).stderr(Stdio::null()).status();
+        }
+        let _ = child.wait();
     }
     /// A fast shutdown.
     pub fn stop(&mut self) {
@@ -134,6 +152,20 @@ impl Postgres {
             let _ = Command::new("kill").arg("-QUIT").arg(child.id().to_string()).status();
             let _ = child.wait();
         }
+    }
+    /// Keeps a copy of it as it is now.
+    pub async fn backup(&mut self) {
+        self.stop();
+        let _ = std::fs::remove_dir_all(self.dir.path().join("backup"));
+        copy(&self.dir.path().join("data"), &self.dir.path().join("backup"));
+        self.boot().await;
+    }
+    /// Becomes what it was at [`Postgres::backup`].
+    pub async fn restore(&mut self) {
+        self.kill_hard();
+        std::fs::remove_dir_all(self.dir.path().join("data")).expect("the data is removed");
+        copy(&self.dir.path().join("backup"), &self.dir.path().join("data"));
+        self.boot().await;
     }
     async fn try_client(&self, database: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();

@@ -74,6 +74,7 @@ impl LakeTable {
             return Ok(None);
         }
         let copy = self.copy(&meta, &files).await?;
+        crate::failpoint::hit(Step::Compacted.name()).await?;
         if let Some(hook) = hook {
             hook(Step::Compacted).await?;
         }

@@ -74,5 +74,17 @@ pub enum Step {
     Compacted,
 }
 
+impl Step {
+    /// The failpoint here.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Found => "lake-found",
+            Step::Written => "lake-written",
+            Step::Committed => "lake-committed",
+            Step::Compacted => "lake-compacted",
+        }
+    }
+}
+
 /// A hook run at every step. An error stops the writer there, as a crash would; it can also act on the table in between.
 pub type Hook = Arc<dyn Fn(Step) -> BoxFuture<'static, crate::error::Result<()>> + Send + Sync>;

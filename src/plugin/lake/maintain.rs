@@ -35,6 +35,7 @@ impl LakeTable {
         };
         let mut table = DeltaTable::new(self.location.log_store());
         table.load_version(version).await.map_err(fault::delta)?;
+        crate::failpoint::hit("lake-checkpoint").await?;
         checkpoints::create_checkpoint(&table, None).await.map_err(fault::delta)?;
         let mut state = self.peek().await;
         state.since_checkpoint = state.version.map_or(0, |v| v.saturating_sub(version));
@@ -61,6 +62,7 @@ impl LakeTable {
             needed.insert(file.path().into_owned());
             needed.extend(file.deletion_vector_descriptor().as_ref().and_then(vectors::file_of));
         }
+        crate::failpoint::hit("lake-clean").await?;
         let entries = checkpoints::cleanup_metadata(&table, None).await.map_err(fault::delta)?;
         let gone = listed.into_iter().filter(|path| !needed.contains(path.as_ref()) && !stages.iter().any(|s| path.as_ref().starts_with(s.as_str())));
         let gone = futures::stream::iter(gone.map(Ok).collect::<Vec<_>>()).boxed();

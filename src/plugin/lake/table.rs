@@ -72,6 +72,7 @@ impl LakeTable {
     }
 
     pub(super) async fn at(&self, step: Step) -> Result<()> {
+        crate::failpoint::hit(step.name()).await?;
         match &self.hook {
             Some(hook) => hook(step).await,
             None => Ok(()),

@@ -385,6 +385,7 @@ impl PgWriter {
         match mark {
             Some(mark) => {
                 self.mark(mark).await?;
+                crate::failpoint::hit("before-commit").await?;
                 self.steps.push(Step { command: Command::Batch("COMMIT".into()), effect: Effect::Commit, subject: None });
                 self.drain().await
             }

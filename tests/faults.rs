@@ -1,0 +1,18 @@
+//! Faults on purpose, against the real binary and real servers: the program, the source and the target are killed, connections are cut, stalled
+//! and slowed, disks fill up, and people do what they should not. What must hold is looked at from outside, by plain SQL, all the time.
+//!
+//! `tests/run` has the short forms; `tests/faults/run` is the long one.
+
+mod cuts;
+mod disks;
+mod failpoints;
+mod invariants;
+mod kills;
+mod lake;
+mod people;
+mod proxy;
+mod server;
+mod sizes;
+mod systems;
+mod workload;
+mod world;

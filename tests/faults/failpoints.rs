@@ -1,0 +1,146 @@
+//! Every failpoint: the program dies there, is started again, and everything must flow and be right. Those of a pipe's beginning are met by new
+//! pipes, the one before a swap by RESYNC PIPE ... TABLE, all others by the changes.
+
+use super::world::{STUCK, World, alone, seed};
+use rand::Rng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Names of the program's failpoints that changes meet, and how far the n-th time may lie.
+const IN_CHANGES: &[(&str, u64)] = &[
+    ("after-begin", 2),
+    ("after-connect", 2),
+    ("after-next", 60),
+    ("after-write", 60),
+    ("after-intent", 8),
+    ("before-commit", 30),
+    ("lake-found", 30),
+    ("lake-written", 30),
+    ("lake-committed", 30),
+    ("after-shard", 30),
+    ("after-flush", 30),
+    ("before-catalog", 40),
+    ("in-catalog", 60),
+    ("after-catalog", 30),
+    ("after-confirm", 30),
+    ("lake-compacted", 3),
+    ("lake-checkpoint", 2),
+    ("lake-clean", 2),
+];
+/// Those that only a new pipe or its snapshot meets.
+const IN_BEGINNING: &[(&str, u64)] = &[("after-anchor", 2), ("after-provision", 2), ("after-chunk-list", 9), ("in-chunk", 14), ("after-chunk", 14)];
+/// Those of a table that is copied anew.
+const IN_RESYNC: &[(&str, u64)] = &[("before-swap", 1)];
+/// How long a failpoint may take to be met.
+const MET: Duration = Duration::from_secs(40);
+
+/// Counts by name.
+type Hits = BTreeMap<&'static str, usize>;
+
+async fn dies(world: &mut World, name: &'static str, hits: &mut Hits) -> Result<(), String> {
+    if !world.server.ends_within(MET).await {
+        return Err(format!("failpoint {name} was not met: {:?}", world.phases().await));
+    }
+    let log = world.server.log_since_start();
+    if !log.contains(&format!("failpoint {name}: the process ends here")) {
+        return Err(format!("the server died of something else than {name}"));
+    }
+    *hits.entry(name).or_default() += 1;
+    world.restart("").await;
+    Ok(())
+}
+
+fn armed(world: &mut World, name: &str, most: u64) -> String {
+    format!("{name}:kill@{}", world.rng.random_range(1..=most))
+}
+
+/// Both pipes are made and started, where that can be done before the program dies.
+async fn begin(world: &mut World) {
+    world.create_pipes(", 'snapshot.chunk-rows' = '1500'").await;
+}
+
+async fn start(world: &mut World) {
+    for (pipe, _) in super::world::PIPES {
+        let _ = world.server.try_sql("src", &format!("start pipe {pipe}")).await;
+    }
+}
+
+/// Lives that die in their beginning; the last one dies in its changes and while a table is copied anew.
+async fn life(world: &mut World, in_changes: &[(&'static str, u64)], in_beginning: &[(&'static str, u64)], in_resync: &[(&'static str, u64)], hits: &mut Hits) -> Result<(), String> {
+    begin(world).await;
+    for (name, most) in in_beginning {
+        world.server.kill();
+        let point = armed(world, name, *most);
+        world.restart(&point).await;
+        start(world).await;
+        dies(world, name, hits).await?;
+        start(world).await;
+        world.until(&["RUNNING"], STUCK).await?;
+        world.equal().await?;
+        world.drop_pipes().await;
+        begin(world).await;
+    }
+    start(world).await;
+    world.until(&["RUNNING"], STUCK).await?;
+    world.flows(STUCK).await?;
+    world.look(true);
+    for (name, most) in in_changes {
+        world.server.kill();
+        let point = armed(world, name, *most);
+        world.restart(&point).await;
+        dies(world, name, hits).await?;
+        world.flows(STUCK).await?;
+    }
+    world.look(false);
+    for (name, most) in in_resync {
+        world.server.kill();
+        let point = armed(world, name, *most);
+        world.restart(&point).await;
+        world.until(&["RUNNING"], STUCK).await?;
+        world.server.sql("src", "resync pipe to_pg table public.bank").await;
+        dies(world, name, hits).await?;
+        world.until(&["RUNNING"], STUCK).await?;
+        world.flows(STUCK).await?;
+    }
+    world.equal().await?;
+    world.drop_pipes().await;
+    Ok(())
+}
+
+fn print(hits: &Hits) {
+    println!("failpoints met: {}", hits.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", "));
+}
+
+/// The short form: every failpoint once in a while; which ones, the seed says.
+#[tokio::test(flavor = "multi_thread")]
+async fn failpoints_lose_and_double_nothing() {
+    let _alone = alone().await;
+    let mut world = World::start(seed(), 4000).await;
+    let mut hits = Hits::new();
+    let mut pick = |all: &[(&'static str, u64)], n: usize| {
+        let first = world.rng.random_range(0..all.len());
+        (0..n).map(|i| all[(first + i * 7) % all.len()]).collect::<Vec<_>>()
+    };
+    let (changes, beginning) = (pick(IN_CHANGES, 4), pick(IN_BEGINNING, 1));
+    let outcome = life(&mut world, &changes, &beginning, IN_RESYNC, &mut hits).await;
+    print(&hits);
+    world.check(outcome);
+}
+
+/// The long form: every failpoint ten times and more.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: tests/faults/run"]
+async fn failpoints_long() {
+    let _alone = alone().await;
+    let rounds = std::env::var("STANDPIPE_FAULTS_ROUNDS").ok().and_then(|c| c.parse().ok()).unwrap_or(10);
+    let mut world = World::start(seed(), 4000).await;
+    let mut hits = Hits::new();
+    for round in 0..rounds {
+        let outcome = life(&mut world, IN_CHANGES, IN_BEGINNING, IN_RESYNC, &mut hits).await;
+        println!("round {} of {rounds}", round + 1);
+        print(&hits);
+        world.check(outcome);
+    }
+    let tally = world.tally();
+    println!("checks: {}", tally.iter().map(|(what, n)| format!("{n} x {what}")).collect::<Vec<_>>().join(", "));
+}

@@ -1,0 +1,119 @@
+//! kill -9 of the program at random moments, in snapshot and in changes, with a pipe into PostgreSQL and one into the lake in the same server.
+
+use super::workload::WRITERS;
+use super::world::{BULK_ROWS, STUCK, World, alone, seed};
+use rand::Rng;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Longest time from a start of the program until everything flows again.
+const RECOVERY: Duration = Duration::from_secs(5);
+/// Cycles of one life of the pipes: in the snapshot, and in the changes.
+const IN_SNAPSHOT: usize = 8;
+const IN_CHANGES: usize = 12;
+
+/// What a run of kills has done.
+#[derive(Default)]
+struct Score {
+    cycles: usize,
+    /// Phases of both pipes when the program was killed.
+    hit: BTreeMap<String, usize>,
+    recoveries: Vec<Duration>,
+    lives: usize,
+}
+
+impl Score {
+    fn print(&self, world: &World) {
+        println!("{} kills with seed {} in {} lives of the pipes, {} transactions at the source", self.cycles, world.seed, self.lives, world.workload.transactions());
+        for (phases, n) in &self.hit {
+            println!("  hit in {phases}: {n}");
+        }
+        let mut sorted = self.recoveries.clone();
+        sorted.sort();
+        if let Some(last) = sorted.last() {
+            println!("  recovery: median {:?}, longest {last:?}, {} of {} within {RECOVERY:?}", sorted[sorted.len() / 2], sorted.iter().filter(|r| **r <= RECOVERY).count(), sorted.len());
+        }
+        let tally = world.tally();
+        println!("  checks: {}", tally.iter().map(|(what, n)| format!("{n} x {what}")).collect::<Vec<_>>().join(", "));
+    }
+}
+
+async fn kill(world: &mut World, score: &mut Score) {
+    let phases = world.phases().await;
+    let text = phases.iter().map(|(pipe, (phase, _))| format!("{pipe} {phase}")).collect::<Vec<_>>().join(", ");
+    world.pause(0, 40).await;
+    world.server.kill();
+    *score.hit.entry(text).or_default() += 1;
+    score.cycles += 1;
+}
+
+/// One life: a snapshot that is killed again and again, changes likewise, and equal tables at the end.
+async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_changes: usize) -> Result<(), String> {
+    let (chunk, parallelism) = (world.rng.random_range(300..3000), world.rng.random_range(1..=3));
+    world.create_pipes(&format!(", 'snapshot.chunk-rows' = '{chunk}', 'parallelism' = '{parallelism}'")).await;
+    // chunks that take their time, or the snapshot is over before it is hit
+    world.slow = format!("after-chunk:delay={}", world.rng.random_range(20..120));
+    world.server.kill();
+    world.restart("").await;
+    world.start_pipes().await;
+    for _ in 0..in_snapshot {
+        world.pause(0, 900).await;
+        kill(world, score).await;
+        let began = Instant::now();
+        world.restart("").await;
+        world.until(&["SNAPSHOT", "RUNNING"], STUCK).await?;
+        score.recoveries.push(began.elapsed());
+    }
+    world.until(&["RUNNING"], STUCK).await?;
+    world.slow.clear();
+    world.flows(STUCK).await?;
+    world.look(true);
+    for _ in 0..in_changes {
+        world.pause(0, 900).await;
+        kill(world, score).await;
+        let began = Instant::now();
+        world.restart("").await;
+        world.flows(STUCK).await?;
+        score.recoveries.push(began.elapsed());
+    }
+    world.equal().await?;
+    world.drop_pipes().await;
+    score.lives += 1;
+    Ok(())
+}
+
+async fn run(cycles: usize) -> (World, Score) {
+    let mut world = World::start(seed(), BULK_ROWS).await;
+    let mut score = Score::default();
+    while score.cycles < cycles {
+        let share = (cycles - score.cycles).min(IN_SNAPSHOT + IN_CHANGES);
+        let in_snapshot = share * IN_SNAPSHOT / (IN_SNAPSHOT + IN_CHANGES);
+        let outcome = life(&mut world, &mut score, in_snapshot, share - in_snapshot).await;
+        if outcome.is_err() {
+            score.print(&world);
+        }
+        world.check(outcome);
+        println!("{} of {cycles} kills", score.cycles);
+    }
+    assert_eq!(world.workload.acked().len(), WRITERS);
+    score.print(&world);
+    (world, score)
+}
+
+/// The short form.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_lose_and_double_nothing() {
+    let _alone = alone().await;
+    run(10).await;
+}
+
+/// The long form: `tests/faults/run --cycles 500 --seed N`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: tests/faults/run"]
+async fn kills_long() {
+    let _alone = alone().await;
+    let cycles = std::env::var("STANDPIPE_FAULTS_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(500);
+    let (_world, score) = run(cycles).await;
+    let slow = score.recoveries.iter().filter(|r| **r > RECOVERY).count();
+    assert_eq!(slow, 0, "recoveries took longer than {RECOVERY:?}");
+}

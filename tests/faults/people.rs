@@ -1,0 +1,335 @@
+//! What people and their other programs do: slots, publications and servers that are not the ones we knew, backups that were restored, data
+//! directories that were copied, pipes that are dropped while an end is away, tables that are poisoned. Never a silent gap: FAILED with the
+//! statement that mends it, and everything is right once that was run.
+
+use super::systems::{Pg, System};
+use super::world::{PIPES, STUCK, World, alone, seed};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Outcome = Result<(), String>;
+
+/// How long it may take until a pipe says what is wrong.
+const SAID: Duration = Duration::from_secs(30);
+
+async fn running(world: &mut World) -> Outcome {
+    world.create_pipes(", 'snapshot.chunk-rows' = '2000'").await;
+    world.start_pipes().await;
+    world.until(&["RUNNING"], STUCK).await?;
+    world.flows(STUCK).await?;
+    world.look(true);
+    Ok(())
+}
+
+/// Waits until a pipe has FAILED with a message that has all these words and names the next statement.
+async fn failed(world: &mut World, pipe: &str, words: &[&str]) -> Outcome {
+    let until = Instant::now() + SAID;
+    loop {
+        let (phase, error) = world.phases().await.get(pipe).cloned().unwrap_or_default();
+        if phase == "FAILED" {
+            return match words.iter().find(|w| !error.contains(**w)) {
+                None => Ok(()),
+                Some(w) => Err(format!("{pipe} has FAILED without saying \"{w}\": {error}")),
+            };
+        }
+        if Instant::now() > until {
+            return Err(format!("{pipe} has not FAILED: {phase} {error}"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// RESYNC PIPE, as the hint says; then everything is equal.
+async fn resync(world: &mut World, pipes: &[&str]) -> Outcome {
+    world.look(false);
+    for pipe in pipes {
+        world.server.sql("src", &format!("resync pipe {pipe}")).await;
+        world.server.try_sql("src", &format!("start pipe {pipe}")).await?;
+    }
+    world.until(&["RUNNING"], STUCK).await?;
+    world.equal().await?;
+    world.look_anew();
+    Ok(())
+}
+
+async fn slots(world: &World) -> Result<Vec<(String, String)>, String> {
+    let mut out = Vec::new();
+    let rows = world.source.rows("select slot_name, active_pid from pg_replication_slots").await?;
+    for (pipe, _) in PIPES {
+        let pid = world.source.value(&format!("select pid from pg_stat_replication where application_name = 'standpipe {pipe}'")).await?;
+        let slot = rows.iter().find(|r| r[1].as_deref() == Some(&pid)).and_then(|r| r[0].clone()).ok_or("no slot")?;
+        out.push((pipe.to_string(), slot));
+    }
+    Ok(out)
+}
+
+/// A slot is dropped, another is dropped and made anew, while the program is away.
+async fn slots_of_others(world: &mut World) -> Outcome {
+    let slots = slots(world).await?;
+    world.server.kill();
+    let (dropped, made_anew) = (&slots[0].1, &slots[1].1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.source.run(&format!("select pg_drop_replication_slot('{dropped}')")).await?;
+    world.source.run(&format!("select pg_drop_replication_slot('{made_anew}')")).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.source.run(&format!("select pg_create_logical_replication_slot('{made_anew}', 'pgoutput')")).await?;
+    world.restart("").await;
+    failed(world, &slots[0].0, &["RESYNC PIPE"]).await?;
+    failed(world, &slots[1].0, &["RESYNC PIPE"]).await?;
+    resync(world, &["to_pg", "to_lake"]).await?;
+    world.tallied("slot dropped or made anew", 2);
+    Ok(())
+}
+
+/// A slot is moved forward while the program is away: what lies between is gone.
+async fn slot_advanced(world: &mut World) -> Outcome {
+    let slots = slots(world).await?;
+    world.server.kill();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (_, slot) in &slots {
+        world.source.run(&format!("select pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")).await?;
+    }
+    world.restart("").await;
+    for (pipe, _) in &slots {
+        failed(world, pipe, &["RESYNC PIPE"]).await?;
+    }
+    resync(world, &["to_pg", "to_lake"]).await?;
+    world.tallied("slot advanced", 2);
+    Ok(())
+}
+
+/// The publication loses a table, and is made anew, while the pipe runs.
+async fn publications(world: &mut World) -> Outcome {
+    let names = world.source.rows("select pubname from pg_publication order by 1").await?;
+    let names: Vec<String> = names.into_iter().filter_map(|r| r[0].clone()).collect();
+    world.source.run(&format!("alter publication {} drop table life", names[0])).await?;
+    world.server.kill();
+    world.source.run(&format!("drop publication {}; create publication {} for table bank, bank_l, bank_r, ledger, life, bulk", names[1], names[1])).await?;
+    world.restart("").await;
+    for (pipe, _) in PIPES {
+        failed(world, pipe, &["RESYNC PIPE"]).await?;
+    }
+    resync(world, &["to_pg", "to_lake"]).await?;
+    world.tallied("publication changed", 2);
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp").success());
+}
+
+/// The catalog is restored from a backup: the target's checkpoint is adopted where it has one; the lake says RESYNC.
+async fn catalog_restored(world: &mut World) -> Outcome {
+    let (catalog, backup) = (world.server.data.clone(), world.dir().join("backup"));
+    world.server.kill();
+    std::fs::create_dir_all(&backup).expect("a directory");
+    let files = |dir: &Path| std::fs::read_dir(dir).expect("a directory").flatten().filter(|f| f.file_name().to_string_lossy().starts_with("catalog.db")).map(|f| f.path()).collect::<Vec<_>>();
+    for file in files(&catalog) {
+        std::fs::copy(&file, backup.join(file.file_name().expect("a name"))).expect("a copy");
+    }
+    world.restart("").await;
+    world.flows(STUCK).await?;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    world.flows(STUCK).await?;
+    world.server.kill();
+    files(&catalog).iter().for_each(|f| std::fs::remove_file(f).expect("removed"));
+    for file in files(&backup) {
+        std::fs::copy(&file, catalog.join(file.file_name().expect("a name"))).expect("a copy");
+    }
+    world.restart("").await;
+    failed(world, "to_lake", &["RESYNC PIPE"]).await?;
+    let (phase, error) = world.phases().await["to_pg"].clone();
+    if phase == "FAILED" {
+        return Err(format!("a restored catalog does not adopt the target's checkpoint: {error}"));
+    }
+    resync(world, &["to_lake"]).await?;
+    world.tallied("catalog restored", 1);
+    Ok(())
+}
+
+/// The target is restored from a backup: it went back, and says so.
+async fn target_restored(world: &mut World, pg: &Pg) -> Outcome {
+    world.server.kill();
+    pg.inner().await.backup().await;
+    world.restart("").await;
+    world.flows(STUCK).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.flows(STUCK).await?;
+    world.look(false);
+    pg.inner().await.restore().await;
+    failed(world, "to_pg", &["the target went back", "RESYNC PIPE"]).await?;
+    resync(world, &["to_pg"]).await?;
+    world.tallied("target restored", 1);
+    Ok(())
+}
+
+/// The data directory is copied and both servers run: one is fenced, nothing is doubled, and the other one goes on.
+async fn directory_copied(world: &mut World) -> Outcome {
+    world.server.kill();
+    let data = world.dir().join("twin");
+    copy(&world.server.data, &data);
+    let settings: Vec<String> = world.server.settings.clone();
+    let mut twin = super::server::Standpipe::new(&data, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+    world.restart("").await;
+    world.flows(STUCK).await?;
+    twin.start().await;
+    // the twin takes the epoch at the target; the slot is the first one's
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let theirs = twin.try_sql("standpipe", "select id, phase, exception_message from standpipe.pipes").await?;
+    let ours = world.phases().await;
+    if !ours.values().any(|(p, _)| p == "FAILED" || p == "RETRYING") && !theirs.iter().any(|r| matches!(r[1].as_deref(), Some("FAILED" | "RETRYING"))) {
+        return Err(format!("two servers run the same pipes: {ours:?} and {theirs:?}"));
+    }
+    twin.kill();
+    world.look(false);
+    world.sound()?;
+    let mut broken = Vec::new();
+    for (pipe, _) in PIPES {
+        let _ = world.server.try_sql("src", &format!("start pipe {pipe}")).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if world.phases().await[*pipe].0 == "FAILED" {
+            broken.push(*pipe);
+        }
+    }
+    resync(world, &broken).await?;
+    world.tallied("data directory copied", 1);
+    Ok(())
+}
+
+/// Pipes are dropped with an end away, in changes and in the snapshot; what is left is named, and the same name works again.
+async fn dropped_with_an_end_away(world: &mut World) -> Outcome {
+    for (source_away, in_snapshot) in [(false, false), (true, false), (false, true)] {
+        world.look(false);
+        if in_snapshot {
+            world.drop_pipes().await;
+            world.create_pipes(", 'snapshot.chunk-rows' = '500'").await;
+            world.start_pipes().await;
+        }
+        let proxy = if source_away { &world.source_proxy } else { &world.target_proxy };
+        proxy.refuse(true);
+        proxy.cut();
+        let began = Instant::now();
+        for (pipe, _) in PIPES {
+            world.server.try_sql("src", &format!("drop pipe {pipe}")).await?;
+        }
+        if began.elapsed() > Duration::from_secs(60) {
+            return Err(format!("DROP took {:?}", began.elapsed()));
+        }
+        if !world.phases().await.is_empty() {
+            return Err("a dropped pipe is still shown".into());
+        }
+        world.source_proxy.heal();
+        world.target_proxy.heal();
+        // what DROP could not reach is what a person removes as the NOTICE says
+        for slot in world.source.rows("select slot_name from pg_replication_slots").await? {
+            let _ = world.source.run(&format!("select pg_drop_replication_slot('{}')", slot[0].clone().unwrap_or_default())).await;
+        }
+        let tables = super::workload::TABLES.iter().map(|(t, _)| format!("drop table if exists {t};")).collect::<String>();
+        world.target.run(&format!("{tables} drop schema if exists _standpipe cascade")).await?;
+        let _ = std::fs::remove_dir_all(world.server.data.join("lake/lake"));
+        world.look_anew();
+        world.look(false);
+        running(world).await?;
+        world.equal().await?;
+        world.tallied("dropped with an end away", 2);
+    }
+    Ok(())
+}
+
+/// A row that the target does not take: its table leaves, the others go on, RESYNC ... TABLE brings it back.
+async fn poisoned_table(world: &mut World) -> Outcome {
+    world.target.run("alter table life add constraint small check (n < 500)").await.or_else(|_| Ok::<_, String>(()))?;
+    world.target.run("delete from life where n >= 500; alter table life drop constraint if exists small; alter table life add constraint small check (n < 500)").await?;
+    world.look(false);
+    let until = Instant::now() + SAID;
+    loop {
+        let phases = world.phases().await;
+        let (phase, error) = phases["to_pg"].clone();
+        if error.contains("small") {
+            if phase != "RUNNING" {
+                return Err(format!("one poisoned table has the pipe {phase}"));
+            }
+            break;
+        }
+        if Instant::now() > until {
+            return Err(format!("a poisoned table is not noticed: {phases:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.flows(STUCK).await?;
+    world.target.run("alter table life drop constraint small").await?;
+    world.server.sql("src", "resync pipe to_pg table public.life").await;
+    let until = Instant::now() + STUCK;
+    while world.server.value("select phase from standpipe.pipe_tables where pipe = 'to_pg' and table_name = 'public.life'").await != "JOINED" {
+        if Instant::now() > until {
+            return Err(format!("RESYNC PIPE to_pg TABLE public.life does not end: {:?}", world.phases().await));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.equal().await?;
+    world.look(true);
+    world.tallied("poisoned table", 1);
+    Ok(())
+}
+
+/// Nothing happens at the source's tables, much happens elsewhere in its cluster: the log is let go all the same.
+async fn idle_pipe_lets_go(world: &mut World) -> Outcome {
+    world.workload.pause().await;
+    world.source.run("create table neighbour (t text)").await?;
+    let before = world.source.value("select pg_current_wal_lsn()").await?;
+    world.source.run("insert into neighbour select repeat('x', 1000) from generate_series(1, 20000)").await?;
+    let behind = format!("select count(*) from pg_replication_slots where confirmed_flush_lsn <= '{before}'");
+    let until = Instant::now() + SAID;
+    while world.source.value(&behind).await? != "0" {
+        if Instant::now() > until {
+            return Err("an idle pipe holds the source's log".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.source.run("drop table neighbour").await?;
+    world.workload.resume();
+    world.tallied("idle pipe lets go", 1);
+    Ok(())
+}
+
+async fn all(world: &mut World, target: &Pg) -> Outcome {
+    running(world).await?;
+    let mut faults = Vec::new();
+    macro_rules! act {
+        ($name:expr, $e:expr) => {{
+            let began = Instant::now();
+            let outcome = $e.await;
+            println!("{} {:?} {}", $name, began.elapsed(), outcome.as_ref().err().map_or("ok", String::as_str));
+            if let Err(e) = outcome {
+                faults.push(format!("{}: {e}", $name));
+                world.again().await;
+                running(world).await?;
+            }
+        }};
+    }
+    act!("idle pipe", idle_pipe_lets_go(world));
+    act!("slots of others", slots_of_others(world));
+    act!("slot advanced", slot_advanced(world));
+    act!("publications", publications(world));
+    act!("catalog restored", catalog_restored(world));
+    act!("target restored", target_restored(world, target));
+    act!("directory copied", directory_copied(world));
+    act!("poisoned table", poisoned_table(world));
+    act!("dropped with an end away", dropped_with_an_end_away(world));
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+/// All of them, one after the other.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: tests/faults/run"]
+async fn people_lose_and_double_nothing() {
+    let _alone = alone().await;
+    let (source, target) = tokio::join!(Pg::start(&[]), Pg::start(&[]));
+    let (source, target): (Arc<dyn System>, Arc<Pg>) = (Arc::new(source), Arc::new(target));
+    let mut world = World::of(seed(), 3000, source, target.clone(), &[]).await;
+    let outcome = all(&mut world, &target).await;
+    world.check(outcome);
+}
