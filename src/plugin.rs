@@ -235,7 +235,10 @@ pub enum AnchorKind {
     /// A position of its own that goes with the anchor (a side run); `extractor` is given. Before the instant is taken, the tables are added to
     /// what the pipe's own position captures (PostgreSQL: its publication), so that the main run sees their changes after it too.
     Temporary,
-    /// Only an instant: the rest of a snapshot, a query, a verification. `position` is at or after everything the readers see.
+    /// The instant E of a window: the readers see exactly what was committed at or before `position`. Anything less loses rows: a change that
+    /// lies before E and is not seen by the readers would be completed from a row that is not its own, or taken for one that is gone.
+    Exact,
+    /// Only an instant: a query, a verification. `position` is at or after everything the readers see.
     Instant,
 }
 

@@ -326,7 +326,7 @@ impl Session {
             return Ok(());
         }
         let readers = self.cx.options.parallelism + 1;
-        let request = AnchorRequest { kind: AnchorKind::Instant, pipe: Some(self.cx.pipe.clone()), tables, readers, options: Some(self.cx.ends.extractor_options()) };
+        let request = AnchorRequest { kind: AnchorKind::Exact, pipe: Some(self.cx.pipe.clone()), tables, readers, options: Some(self.cx.ends.extractor_options()) };
         let mut anchor = self.source.anchor(request).await?;
         let reader = anchor.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
         let hold = std::mem::replace(&mut anchor.hold, Box::new(()));

@@ -296,7 +296,7 @@ impl Aside {
         let extractor = anchor.extractor.take().ok_or_else(|| Error::internal("a temporary anchor came without its extractor"))?;
         let (mut window, mut ready_from) = (None, anchor.position.clone());
         if !exact {
-            let mut later = source.anchor(AnchorRequest { readers: 2, ..request(AnchorKind::Instant) }).await?;
+            let mut later = source.anchor(AnchorRequest { readers: 2, ..request(AnchorKind::Exact) }).await?;
             anchor.readers = vec![later.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?];
             let reader = later.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
             ready_from = ready_from.later(later.position.clone());

@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub(super) async fn take(target: &Target, config: &Arc<Config>, request: AnchorRequest) -> Result<Anchor> {
     match request.kind {
         AnchorKind::Instant => instant(target, config, &request).await,
+        AnchorKind::Exact => exact(target, config, &request).await,
         AnchorKind::Durable => durable(target, config, &request).await,
         AnchorKind::Temporary => temporary(target, config, request).await,
     }
@@ -61,6 +62,21 @@ async fn instant(target: &Target, config: &Config, request: &AnchorRequest) -> R
     Ok(Anchor { position, identity: Identity::new(), readers: all, extractor: None, hold: Box::new(()) })
 }
 
+/// A log position beside an ordinary snapshot is not its own: what commits between the two would be on the wrong side. A slot's snapshot has its
+/// position; the slot goes when all readers have imported it.
+async fn exact(target: &Target, config: &Config, request: &AnchorRequest) -> Result<Anchor> {
+    let session = Session::connect(target, Access::Write).await?;
+    let mut walsender = Walsender::connect(target).await?;
+    let slot = create_slot(&session, &mut walsender, config, &passing_name(), true).await?;
+    let readers = readers(target, config, &slot.snapshot, request.readers).await?;
+    Ok(Anchor { position: slot.consistent_point.position(), identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
+}
+
+/// Of a slot that goes with its session.
+fn passing_name() -> String {
+    format!("standpipe_side_{}", uuid::Uuid::new_v4().simple())
+}
+
 async fn durable(target: &Target, config: &Config, request: &AnchorRequest) -> Result<Anchor> {
     let (pipe, options) = for_pipe(request)?;
     let names = Names::new(pipe.uuid, &options);
@@ -98,7 +114,7 @@ async fn temporary(target: &Target, config: &Arc<Config>, request: AnchorRequest
     let session = Session::connect(target, Access::Write).await?;
     let publication_oid = publication::oid(&session, &names.publication).await?.ok_or_else(|| no_publication(&names))?;
     publication::add(&session, &names, &request.tables).await?;
-    names.slot = format!("standpipe_side_{}", uuid::Uuid::new_v4().simple());
+    names.slot = passing_name();
     let mut walsender = Walsender::connect(target).await?;
     let who = walsender.identify().await?;
     let slot = create_slot(&session, &mut walsender, config, &names.slot, true).await?;

@@ -65,7 +65,7 @@ impl Source for GeneratorSource {
         let readers = (0..request.readers).map(|_| Box::new(GeneratorScanner::new(self.setup.clone(), n)) as Box<dyn Scanner>).collect();
         let extractor = match request.kind {
             AnchorKind::Temporary => Some(Box::new(GeneratorExtractor::at(self.setup.clone(), clock, n, &request.tables)?) as _),
-            AnchorKind::Durable | AnchorKind::Instant => None,
+            AnchorKind::Durable | AnchorKind::Exact | AnchorKind::Instant => None,
         };
         Ok(Anchor { position: position(n), identity: identity(&self.setup, &clock), readers, extractor, hold: Box::new(()) })
     }
