@@ -190,6 +190,8 @@ async fn all(world: &mut World, long: bool) -> Outcome {
             if let Err(e) = outcome {
                 faults.push(format!("{}: {e}", $name));
                 world.again().await;
+                let drop = "drop table if exists a, b, b2, c, d, columns, big, wide_row cascade";
+                let _ = (world.source.run(drop).await, world.target.run(drop).await);
                 world.workload.pause().await;
             }
         }};
