@@ -60,6 +60,18 @@ impl Fault {
             at: chrono::Utc::now().timestamp_micros(),
         }
     }
+
+    /// With the statement to run next in its HINT.
+    #[must_use]
+    pub fn mended_by(mut self, statement: &str) -> Fault {
+        let said = self.hint.take().unwrap_or_default();
+        self.hint = Some(match said {
+            said if said.contains(statement) => said,
+            said if said.contains("RESYNC") => format!("{said} That is: {statement}."),
+            said => format!("{said} Mend the cause, then run {statement}.").trim_start().to_string(),
+        });
+        self
+    }
 }
 
 /// A table in a checkpoint.

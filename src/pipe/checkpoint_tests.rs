@@ -147,3 +147,14 @@ fn a_new_beginning_keeps_the_epochs() {
     b.begin_anew();
     assert_eq!((b.stage, b.epoch, b.drawn, b.now.seq), (Stage::New, 3, 3, 0));
 }
+
+#[test]
+fn a_failed_table_names_the_statement_that_brings_it_back() {
+    let fault = |hint: Option<&str>| {
+        let e = Error::new(Kind::Constraint, "refused");
+        Fault::of(&hint.iter().fold(e, |e, h| e.with_hint(*h))).mended_by("RESYNC PIPE p TABLE s.t").hint.expect("a hint")
+    };
+    assert_eq!(fault(None), "Mend the cause, then run RESYNC PIPE p TABLE s.t.");
+    assert_eq!(fault(Some("RESYNC this table.")), "RESYNC this table. That is: RESYNC PIPE p TABLE s.t.");
+    assert_eq!(fault(Some("Run RESYNC PIPE p TABLE s.t now.")), "Run RESYNC PIPE p TABLE s.t now.");
+}

@@ -106,6 +106,11 @@ impl Context {
     pub(super) fn table(&self, id: TableId) -> Option<&PipeTable> {
         self.tables.iter().find(|t| t.id == id)
     }
+    /// The statement that brings a FAILED table back.
+    pub(super) fn resync_of(&self, table: &TableName) -> String {
+        let pipe = TableName::new("", self.pipe.name.as_str()).to_string();
+        format!("RESYNC PIPE {} TABLE {table}", pipe.trim_start_matches("\"\"."))
+    }
     /// The table that an error is about, by its name at either end.
     pub fn table_of(&self, error: &Error) -> Option<TableId> {
         let name = error.table()?;
@@ -412,6 +417,7 @@ impl Session {
     pub(super) fn mark_failed(&mut self, tables: &mut Tables, failures: Vec<(TableId, Fault)>) {
         for (id, fault) in failures {
             let name = self.cx.table(id).map(|t| t.name.clone());
+            let fault = name.as_ref().map_or(fault.clone(), |n| fault.mended_by(&self.cx.resync_of(n)));
             self.cx.ledger.note(Note::Exception { table: name, fault: fault.clone(), attempt: None, retry_in: None });
             if let Some(mark) = tables.get_mut(&id) {
                 (mark.state, mark.error) = (TableState::Failed, Some(fault));
