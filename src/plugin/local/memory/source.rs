@@ -69,7 +69,7 @@ impl Source for MemorySource {
         let readers = (0..request.readers).map(|_| Box::new(MemoryScanner::new(Arc::clone(&images))) as Box<dyn Scanner>).collect();
         let extractor = match request.kind {
             AnchorKind::Temporary => Some(Box::new(MemoryExtractor::at(self.database.clone(), last, &request.tables)) as _),
-            AnchorKind::Durable | AnchorKind::Instant => None,
+            AnchorKind::Durable | AnchorKind::Exact | AnchorKind::Instant => None,
         };
         Ok(Anchor { position: position(last), identity: identity(&self.database), readers, extractor, hold: Box::new(()) })
     }
