@@ -17,20 +17,25 @@ pub struct Checked {
     pub ignored: Vec<String>,
 }
 
-/// Checks a written list against tables; `prefixes` may be left out of keys; options of `foreign` are accepted and named.
+/// Checks a written list against tables; `prefixes` may be left out of keys; options of `foreign` are accepted and named. A key without a value is
+/// for the clauses of plugins alone, which are those with prefixes.
 pub fn checked(written: &Written, tables: &[&[Opt]], prefixes: &[&str], foreign: &[&str]) -> Result<Checked> {
-    let (mut given, mut ignored) = (Vec::new(), Vec::new());
+    let (mut given, mut ignored, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for entry in written.iter() {
         let key = normalise(&entry.key);
         let stripped = prefixes.iter().find_map(|p| key.strip_prefix(p)).unwrap_or(&key);
         let is_foreign = foreign.iter().any(|f| f.strip_suffix('*').map_or(*f == stripped, |head| stripped.starts_with(head)));
         if is_foreign && find(tables, stripped).is_none() {
             ignored.push(entry.key.clone());
+        } else if prefixes.is_empty() && entry.value == OptionValue::Default {
+            let hint = Some(format!("Write {} = '...'.", entry.key));
+            bare.push(Fault { message: format!("option \"{}\" has no value", entry.key), hint, position: Some(entry.key_position) });
         } else {
             given.push(as_given(entry)?);
         }
     }
-    let (options, faults) = check(&given, tables, prefixes);
+    let (options, mut faults) = check(&given, tables, prefixes);
+    faults.splice(0..0, bare);
     Ok(Checked { options, faults, ignored })
 }
 

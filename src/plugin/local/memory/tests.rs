@@ -287,6 +287,25 @@ async fn tables_have_owners_and_rows_that_are_there_are_respected() {
 }
 
 #[tokio::test]
+async fn a_table_that_joins_may_keep_the_rows_of_others() {
+    let (bench, wide) = (Bench::new(&[("on-existing-rows", "append")]), version(1, true));
+    let mut first = loaded(&mut bench.connector(PIPE), &wide).await;
+    first.write(Input::Leave(target(&wide, Place::Live))).await.expect("leave");
+    first.flush(&mark(2)).await.expect("left");
+    let (narrow, other) = (version(7, false), Uuid::from_u128(8));
+    let mut c = bench.connector(other);
+    c.begin(&begin(1)).await.expect("begins");
+    let mut side = c.writer(WriterRole::Stage(narrow.id)).await.expect("writer");
+    side.write(Input::Setup(target(&narrow, Place::Stage))).await.expect("stage");
+    side.write(load(&narrow, Place::Stage, &[(3, Some("mine"), None), (9, Some("nine"), Some(9))])).await.expect("rows");
+    side.flush(&of(MarkKind::Stage { table: narrow.id, generation: 7 })).await.expect("staged");
+    let mut w = c.writer(WriterRole::Changes(Shard(0))).await.expect("writer");
+    w.write(Input::Swap(target(&narrow, Place::Live))).await.expect("swap");
+    w.flush(&mark(1)).await.expect("joined");
+    assert_eq!(bench.read().await, table(&[(1, "one|10|m1"), (2, "two|-|m2"), (3, "mine|-|m3"), (9, "nine|9|-")]), "columns that do not arrive stay as they are");
+}
+
+#[tokio::test]
 async fn another_database_or_a_short_log_is_a_lost_position() {
     let (mut bench, v) = (Bench::new(&[]), version(1, false));
     let mut changes = loaded(&mut bench.connector(PIPE), &v).await;

@@ -46,6 +46,8 @@ pub struct Transaction<'a> {
     drafts: BTreeMap<Spot, Draft<'a>>,
     /// Stages that take a live table's place.
     swapped: BTreeMap<TableName, (TableId, i64)>,
+    /// Stages whose rows are in their table.
+    spent: Vec<(TableId, i64)>,
     owners: Owners,
     /// Tables of which only this generation's chunks are kept; None: none.
     forgotten: Vec<(TableId, Option<i64>)>,
@@ -58,6 +60,7 @@ pub struct Transaction<'a> {
 pub struct Outcome {
     drafts: Vec<(Spot, Done)>,
     swapped: BTreeMap<TableName, (TableId, i64)>,
+    spent: Vec<(TableId, i64)>,
     owners: Owners,
     forgotten: Vec<(TableId, Option<i64>)>,
     tables_made: u64,
@@ -77,6 +80,7 @@ impl<'a> Transaction<'a> {
             now: chrono::Utc::now().timestamp_micros(),
             drafts: BTreeMap::new(),
             swapped: BTreeMap::new(),
+            spent: Vec::new(),
             owners: state.owners.clone(),
             forgotten: Vec::new(),
             tables_made: state.tables_made,
@@ -294,10 +298,7 @@ impl<'a> Transaction<'a> {
         self.own(t);
         let copy = self.state.stages.get(&(self.pipe, stage.0, stage.1));
         if let (Some(_), true) = (&survey.there, keep) {
-            for segment in copy.map(|c| c.image().segments).unwrap_or_default() {
-                self.upsert(t, segment.living()?)?;
-            }
-            return Ok(());
+            return copy.map_or(Ok(()), |copy| self.pour(t, copy, stage));
         }
         let number = survey.there.as_ref().map_or_else(|| self.number(), |there| there.version.source_id);
         let wanted = copy.map_or_else(|| structure(t, self.policies, number), |c| c.version().clone());
@@ -311,6 +312,19 @@ impl<'a> Transaction<'a> {
         if copy.is_some() {
             self.swapped.insert(t.target.clone(), stage);
         }
+        Ok(())
+    }
+
+    /// The rows of a copy in the making go to those that others left in the table, by the columns' names.
+    fn pour(&mut self, t: &TargetTable, copy: &Table, stage: (TableId, i64)) -> Result<()> {
+        let lenient = self.policies.on_ddl == OnDdl::Ignore;
+        for segment in copy.image().segments {
+            let rows = segment.living()?;
+            let draft = self.draft(t)?;
+            let whole = Fit::new(&draft.version, copy.version(), lenient)?.whole(draft, &Arriving { rows: &rows, present: None, base_keys: None })?;
+            self.upsert(t, whole)?;
+        }
+        self.spent.push(stage);
         Ok(())
     }
 
@@ -378,6 +392,7 @@ impl<'a> Transaction<'a> {
         Ok(Outcome {
             drafts: self.drafts.into_iter().map(|(spot, d)| (spot, d.done())).collect(),
             swapped: self.swapped,
+            spent: self.spent,
             owners: self.owners,
             forgotten: self.forgotten,
             tables_made: self.tables_made,
@@ -395,6 +410,9 @@ impl Outcome {
             if let Some(stage) = state.stages.remove(&(pipe, id, generation)) {
                 state.tables.insert(name, stage);
             }
+        }
+        for (id, generation) in self.spent {
+            state.stages.remove(&(pipe, id, generation));
         }
         for (spot, done) in self.drafts {
             match spot {
