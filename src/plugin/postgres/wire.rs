@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Bytes asked of the socket at once: large enough that a system call's cost vanishes.
 const READ_BYTES: usize = 256 * 1024;
+/// Room below which another block is taken.
+const READ_ROOM: usize = 16 * 1024;
 /// Tag and length.
 const HEADER: usize = 5;
 
@@ -117,7 +119,10 @@ impl Wire {
     }
     /// Reads more input. Cancel safe.
     pub(super) async fn fill(&mut self) -> Result<()> {
-        self.input.reserve(READ_BYTES);
+        // What was split off holds on to its whole block: a block is used up before the next one is taken, or small messages would each keep one.
+        if self.input.capacity() - self.input.len() < READ_ROOM {
+            self.input.reserve(READ_BYTES);
+        }
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(connection_lost("the server closed the connection")),
             Ok(_) => Ok(()),
