@@ -3,6 +3,8 @@
 pub mod batch;
 pub mod collapse;
 pub mod column;
+pub mod interval;
+pub mod numeric;
 pub mod pattern;
 pub mod position;
 pub mod rows;

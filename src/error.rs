@@ -147,8 +147,22 @@ kinds! {
     OutOfRange "22003" Manual;
     /// A value that its type can't be read from.
     BadText "22P02" Manual;
+    /// A text that is no date, time or interval.
+    BadDatetime "22007" Manual;
     /// A date or time out of range.
     DatetimeOverflow "22008" Manual;
+    /// A number that a logarithm is not defined for.
+    BadLogarithm "2201E" Manual;
+    /// A number that a power or root is not defined for.
+    BadPower "2201F" Manual;
+    /// A type that can't be cast to another.
+    CannotCast "42846" Manual;
+    /// A position or expression that the select list does not have.
+    BadReference "42P10" Manual;
+    /// A LIMIT below zero.
+    BadLimit "2201W" Manual;
+    /// A regular expression that is none, or is not supported.
+    BadRegex "2201B" Manual;
     /// A malformed binary value.
     BadBinary "22P03" Manual;
     /// Bytes that are not of the encoding.

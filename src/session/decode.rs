@@ -4,6 +4,7 @@
 //! int4 for a bigint column is right, too.
 
 use super::encode::{Format, Interval, PgType, Style, by_oid, from_text, numeric_of_binary, pg_type};
+use crate::data::numeric;
 use crate::error::{Error, Kind, Result};
 use arrow::array::types::IntervalMonthDayNano;
 use arrow::datatypes::{DataType, TimeUnit};
@@ -24,6 +25,18 @@ pub fn parameter(number: usize, value: Option<&Bytes>, format: Format, oid: u32,
     };
     if wanted == &DataType::Null || &read.data_type() == wanted {
         return Ok(read);
+    }
+    match (&read, wanted) {
+        (ScalarValue::FixedSizeBinary(16, Some(id)), DataType::Utf8) => {
+            let id = uuid::Uuid::from_slice(id).map_err(|_| short("uuid"))?;
+            return Ok(ScalarValue::Utf8(Some(id.to_string())));
+        }
+        // a number of any digits, where the plan takes all of numeric
+        (ScalarValue::Utf8(Some(digits)), DataType::Decimal256(_, numeric::PLAIN)) => {
+            let value = numeric::read(digits).flatten().ok_or_else(|| Error::new(Kind::OutOfRange, "value overflows numeric format").with_detail(format!("It is parameter ${number}.")))?;
+            return Ok(ScalarValue::Decimal256(Some(value), numeric::PRECISION, numeric::PLAIN));
+        }
+        _ => {}
     }
     read.cast_to(wanted).map_err(|e| bad_cast(number, wanted, &e))
 }
@@ -60,7 +73,7 @@ fn text(text: &str, oid: u32, style: &Style) -> Result<ScalarValue> {
         }
         UUID => {
             let id = uuid::Uuid::parse_str(trimmed).map_err(|_| Error::new(Kind::BadText, format!("invalid input syntax for type uuid: \"{text}\"")))?;
-            ScalarValue::Utf8(Some(id.to_string()))
+            ScalarValue::FixedSizeBinary(16, Some(id.as_bytes().to_vec()))
         }
         INTERVAL => interval(from_text::parse_interval(text)?)?,
         DATE | TIME | TIMESTAMP | TIMESTAMPTZ => moment(trimmed, oid, style)?,
@@ -188,6 +201,7 @@ pub fn arrow_type(oid: u32) -> DataType {
         TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),
         TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         INTERVAL => DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+        UUID => DataType::FixedSizeBinary(16),
         _ => DataType::Utf8,
     }
 }
@@ -220,7 +234,7 @@ fn binary(bytes: &[u8], oid: u32) -> Result<ScalarValue> {
         FLOAT8 => ScalarValue::Float64(Some(f64::from_be_bytes(exactly(bytes, name)?))),
         NUMERIC => decimal(&numeric_of_binary(bytes)?)?,
         BYTEA => ScalarValue::Binary(Some(bytes.to_vec())),
-        UUID => ScalarValue::Utf8(Some(uuid::Uuid::from_bytes(exactly(bytes, name)?).to_string())),
+        UUID => ScalarValue::FixedSizeBinary(16, Some(exactly::<16>(bytes, name)?.to_vec())),
         DATE => ScalarValue::Date32(Some(match i32::from_be_bytes(exactly(bytes, name)?) {
             v @ (i32::MAX | i32::MIN) => v,
             v => v.checked_add(EPOCH_DAYS).ok_or_else(|| Error::new(Kind::DatetimeOverflow, "date out of range"))?,

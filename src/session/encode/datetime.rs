@@ -3,6 +3,7 @@
 //! Binary counts from 2000-01-01, Arrow from 1970-01-01; infinities are the sentinels of `data::special`.
 
 use super::zone::Zone;
+pub use crate::data::interval::Interval;
 use crate::data::special::{DATE_INFINITY, DATE_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY};
 use crate::error::{Error, Kind, Result};
 
@@ -145,43 +146,9 @@ pub fn timestamp_binary(micros: i64, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// An interval as PostgreSQL keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Interval {
-    /// Months.
-    pub months: i32,
-    /// Days.
-    pub days: i32,
-    /// Microseconds.
-    pub micros: i64,
-}
-
 /// `1 year 2 mons -3 days +04:05:06.789`, `00:00:00`.
 pub fn interval_text(interval: Interval, out: &mut Vec<u8>) {
-    let (mut first, mut after_negative) = (true, false);
-    for (n, unit) in [(interval.months / 12, "year"), (interval.months % 12, "mon"), (interval.days, "day")] {
-        if n == 0 {
-            continue;
-        }
-        let sign = if after_negative && n > 0 { "+" } else { "" };
-        let text = format!("{}{sign}{n} {unit}{}", if first { "" } else { " " }, if n == 1 { "" } else { "s" });
-        out.extend_from_slice(text.as_bytes());
-        (first, after_negative) = (false, n < 0);
-    }
-    if interval.micros != 0 || first {
-        if !first {
-            out.push(b' ');
-        }
-        if interval.micros < 0 {
-            out.push(b'-');
-        } else if after_negative {
-            out.push(b'+');
-        }
-        let micros = interval.micros.unsigned_abs();
-        let seconds = micros / 1_000_000;
-        out.extend_from_slice(format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60).as_bytes());
-        fraction((micros % 1_000_000) as u32, out);
-    }
+    out.extend_from_slice(crate::data::interval::text(interval).as_bytes());
 }
 
 /// Microseconds, days, months.

@@ -236,54 +236,10 @@ pub fn parse_timetz(text: &str) -> Result<(i64, i32)> {
     }
 }
 
-/// Reads an interval in the style `postgres`, with units also as `SET` and clients write them. Errors: 22P02.
+/// Reads an interval. Errors: 22007.
 pub fn parse_interval(text: &str) -> Result<Interval> {
-    let mut words = text.split_whitespace().peekable();
-    let mut interval = Interval::default();
-    if words.peek().is_none() {
-        return Err(bad("interval", text));
-    }
-    while let Some(word) = words.next() {
-        if word.contains(':') {
-            let (sign, clock) = match word.as_bytes()[0] {
-                b'-' => (-1, &word[1..]),
-                b'+' => (1, &word[1..]),
-                _ => (1, word),
-            };
-            interval.micros += sign * time(clock).ok_or_else(|| bad("interval", text))?;
-            continue;
-        }
-        if word == "ago" {
-            interval = Interval { months: -interval.months, days: -interval.days, micros: -interval.micros };
-            continue;
-        }
-        let end = word.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(word.len());
-        let unit = if end < word.len() { &word[end..] } else { words.next().unwrap_or("s") };
-        add(&mut interval, &word[..end], unit).ok_or_else(|| bad("interval", text))?;
-    }
-    Ok(interval)
-}
-
-fn add(interval: &mut Interval, count: &str, unit: &str) -> Option<()> {
-    let n: f64 = count.parse().ok()?;
-    let unit = unit.to_ascii_lowercase();
-    let singular = if unit.len() > 2 { unit.trim_end_matches('s') } else { &unit };
-    let (months, days, micros) = match singular {
-        "year" | "yr" | "y" => (12.0, 0.0, 0.0),
-        "mon" | "month" => (1.0, 0.0, 0.0),
-        "week" | "w" => (0.0, 7.0, 0.0),
-        "day" | "d" => (0.0, 1.0, 0.0),
-        "hour" | "hr" | "h" => (0.0, 0.0, 3_600e6),
-        "minute" | "min" | "m" => (0.0, 0.0, 60e6),
-        "second" | "sec" | "s" => (0.0, 0.0, 1e6),
-        "millisecond" | "msec" | "ms" => (0.0, 0.0, 1e3),
-        "microsecond" | "usec" | "us" => (0.0, 0.0, 1.0),
-        _ => return None,
-    };
-    interval.months = interval.months.checked_add((n * months) as i32)?;
-    interval.days = interval.days.checked_add((n * days) as i32)?;
-    interval.micros = interval.micros.checked_add((n * micros).round() as i64)?;
-    Some(())
+    let read = crate::data::interval::read(text, "s");
+    read.ok_or_else(|| Error::new(Kind::BadDatetime, format!("invalid input syntax for type interval: \"{text}\"")))
 }
 
 /// The conversion of an array type. One function per element type, because a conversion carries no state.

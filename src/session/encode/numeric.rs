@@ -1,5 +1,6 @@
 //! `numeric` in text and binary, from integers of any width and from text of any length.
 
+use crate::data::numeric;
 use crate::data::special::{DECIMAL_INFINITY, DECIMAL_NAN, DECIMAL_NEG_INFINITY};
 use crate::error::{Error, Kind, Result};
 use arrow::datatypes::i256;
@@ -36,14 +37,22 @@ pub fn binary_i128(value: i128, scale: i8, out: &mut Vec<u8>) {
     put_binary(value < 0, buffer.format(value.unsigned_abs()).as_bytes(), scale, out);
 }
 
-/// As [`text_i128`] for 256 bits, which have no sentinels.
+/// As [`text_i128`] for 256 bits; the two scales of `data::numeric` are shown as it says.
 pub fn text_i256(value: i256, scale: i8, out: &mut Vec<u8>) {
-    let text = value.to_string();
-    put_text(value.is_negative(), text.trim_start_matches('-').as_bytes(), scale, out);
+    out.extend_from_slice(numeric::text(value, scale).as_bytes());
 }
 
-/// As [`binary_i128`] for 256 bits, which have no sentinels.
+/// As [`binary_i128`] for 256 bits; the two scales of `data::numeric` are sent as it says.
 pub fn binary_i256(value: i256, scale: i8, out: &mut Vec<u8>) {
+    if scale == numeric::PLAIN || scale == numeric::QUOTIENT {
+        match value {
+            numeric::NAN => return put_header(0, 0, NAN, 0, out),
+            numeric::INFINITY => return put_header(0, 0, INFINITY, INFINITE_SCALE, out),
+            numeric::NEG_INFINITY => return put_header(0, 0, NEG_INFINITY, INFINITE_SCALE, out),
+            _ => {}
+        }
+    }
+    let (value, scale) = numeric::shown(value, scale);
     let text = value.to_string();
     put_binary(value.is_negative(), text.trim_start_matches('-').as_bytes(), scale, out);
 }
