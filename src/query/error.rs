@@ -20,7 +20,7 @@ pub fn map(e: DataFusionError) -> Error {
                 Ok(df) => map(*df),
                 Err(inner) => match inner.downcast::<ArrowError>() {
                     Ok(arrow) => of_arrow(*arrow),
-                    Err(other) => Error::new(Kind::Refused, "another part of the system failed").with_detail(other.to_string()),
+                    Err(other) => of_other(&other.to_string()),
                 },
             },
         },
@@ -56,6 +56,14 @@ fn of_shared(e: &DataFusionError) -> Error {
         DataFusionError::Plan(text) => of_plan(text),
         DataFusionError::Execution(text) => of_text(text).unwrap_or_else(|| Error::new(Kind::BadOption, first_line(text))),
         other => Error::new(Kind::Refused, "the query failed").with_detail(other.to_string()),
+    }
+}
+
+/// Errors of libraries below.
+fn of_other(text: &str) -> Error {
+    match text.contains("regex parse error") {
+        true => Error::new(Kind::BadRegex, "invalid regular expression").with_detail(text),
+        false => Error::new(Kind::Refused, "another part of the system failed").with_detail(text),
     }
 }
 
@@ -98,6 +106,12 @@ fn of_arrow_text(e: &ArrowError) -> Error {
 fn of_schema(e: &SchemaError) -> Error {
     match e {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(r) = field.relation.as_ref()
+                && !valid_fields.is_empty()
+                && !valid_fields.iter().any(|f| f.relation.as_ref().is_some_and(|v| v.table() == r.table()))
+            {
+                return Error::new(Kind::UndefinedTable, format!("missing FROM-clause entry for table \"{}\"", r.table()));
+            }
             let name = field.relation.as_ref().map_or(format!("\"{}\"", shown(&field.name)), |r| format!("{}.{}", r, shown(&field.name)));
             let e = Error::new(Kind::UndefinedColumn, format!("column {name} does not exist"));
             let near = crate::plugin::option::nearest(&field.name, valid_fields.iter().map(|f| f.name.as_str()));
@@ -150,9 +164,21 @@ fn of_plan(text: &str) -> Error {
         let e = Error::new(Kind::UndefinedFunction, format!("function {name} does not exist for these arguments")).with_detail(line.clone());
         return e.with_hint("No function matches the given name and argument types. You might need to add explicit type casts.");
     }
+    if line.contains("Unary operator 'NOT' requires a boolean") || line.contains("for logical boolean operation") {
+        return Error::new(Kind::TypeMismatch, "argument of AND, OR or NOT must be type boolean").with_detail(line);
+    }
     if line.contains("Cannot infer common argument type") || line.contains("Cannot coerce arithmetic expression") || line.contains("There isn't a common type to coerce") || line.contains("Cannot get result type") {
         let e = Error::new(Kind::UndefinedFunction, "operator does not exist for these types").with_detail(line);
         return e.with_hint("You might need to add explicit type casts.");
+    }
+    if line.contains("Aggregate function calls cannot be nested") {
+        return Error::new(Kind::Grouping, "aggregate function calls cannot be nested");
+    }
+    if line.contains("Order by column out of bounds") || line.contains("DISTINCT ON expressions must match") {
+        return Error::new(Kind::BadReference, "an ORDER BY position or DISTINCT ON expression does not fit the select list").with_detail(line);
+    }
+    if line.starts_with("LIMIT must be >= 0") {
+        return Error::new(Kind::BadLimit, "LIMIT must not be negative");
     }
     if line.contains("must appear in the GROUP BY clause") || line.contains("must be in GROUP BY") {
         return Error::new(Kind::Grouping, "a column must appear in the GROUP BY clause or be used in an aggregate function").with_detail(line);
@@ -186,6 +212,14 @@ fn of_text(text: &str) -> Option<Error> {
     }
     if lower.contains("cannot cast string") {
         let target = text.rsplit("to value of ").next().and_then(|t| t.strip_suffix(" type")).map(pg_words).unwrap_or("its type");
+        let value = quoted(text).unwrap_or_default();
+        let digits = value.trim().trim_start_matches(['-', '+']);
+        if matches!(target, "smallint" | "integer" | "bigint") && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Some(Error::new(Kind::OutOfRange, format!("value \"{value}\" is out of range for type {target}")));
+        }
+        if matches!(target, "date" | "timestamp" | "time") {
+            return Some(Error::new(Kind::BadDatetime, format!("invalid input syntax for type {target}: \"{value}\"")));
+        }
         return Some(Error::new(Kind::BadText, format!("invalid input syntax for type {target}: \"{}\"", quoted(text).unwrap_or_default())));
     }
     if lower.contains("error parsing timestamp") || lower.contains("cannot cast value") || lower.contains("parsing") {
@@ -193,6 +227,18 @@ fn of_text(text: &str) -> Option<Error> {
     }
     if lower.contains("overflow") || lower.contains("can't cast value") || lower.contains("too large to store") || lower.contains("out of range") {
         return Some(Error::new(Kind::OutOfRange, "value out of range").with_detail(first_line(text)));
+    }
+    if lower.contains("square root of a negative number") || lower.contains("raised to a negative power") {
+        return Some(Error::new(Kind::BadPower, first_line(text).rsplit(": ").next().unwrap_or_default().to_string()));
+    }
+    if lower.contains("invalid timezone") {
+        return Some(Error::new(Kind::BadOption, "time zone not recognized").with_detail(first_line(text)));
+    }
+    if lower.contains("timestamp out of range") || lower.contains("unable to parse date from") {
+        return Some(Error::new(Kind::DatetimeOverflow, "date/time value out of range").with_detail(first_line(text)));
+    }
+    if lower.contains("step cannot be zero") {
+        return Some(Error::new(Kind::BadOption, "step size cannot equal zero"));
     }
     if lower.contains("more than one row") {
         return Some(Error::new(Kind::Cardinality, "more than one row returned by a subquery used as an expression"));

@@ -2,15 +2,26 @@
 //! a plain function over values. They are made once; what they need of a statement comes with the call ([`StatementContext`]).
 
 pub mod array;
+pub mod cast;
 pub mod catalog;
 pub mod checked;
+pub mod columnar;
+pub mod extract;
+pub mod interval;
+pub mod json;
 pub mod literal;
+pub mod numeric;
+pub mod operator;
+pub mod pattern;
 pub mod reg;
 pub mod session;
 pub mod datetime;
 pub mod single_value;
+pub mod sleep;
+pub mod template;
 pub mod text;
 pub mod value;
+pub mod zone;
 
 use super::context::StatementContext;
 use super::output;
@@ -65,12 +76,14 @@ pub struct Scalar {
 }
 
 /// All tables of functions.
-const TABLES: &[&[Scalar]] = &[catalog::FUNCTIONS, datetime::FUNCTIONS, reg::FUNCTIONS, session::FUNCTIONS, text::FUNCTIONS];
+const TABLES: &[&[Scalar]] = &[catalog::FUNCTIONS, datetime::FUNCTIONS, json::FUNCTIONS, pattern::FUNCTIONS, reg::FUNCTIONS, session::FUNCTIONS, text::FUNCTIONS];
 
 /// Every function of ours, for registration.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut out: Vec<Arc<ScalarUDF>> = TABLES.iter().flat_map(|t| t.iter()).map(|f| Arc::new(ScalarUDF::from(Udf::new(*f)))).collect();
     out.extend(array::all());
+    out.extend(columnar::all());
+    out.push(sleep::sleep());
     out
 }
 
@@ -78,7 +91,13 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static Scalar>> = LazyLock::new
 
 /// A function of ours, which says the PostgreSQL type of what it returns.
 pub fn is_ours(name: &str) -> bool {
-    BY_NAME.contains_key(name)
+    BY_NAME.contains_key(name) || name == sleep::NAME
+}
+
+/// A call of a function of ours in a plan.
+pub fn by_name(name: &str, args: Vec<Expr>) -> Option<Expr> {
+    let f = BY_NAME.get(name)?;
+    Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(Udf::new(**f))), args)))
 }
 
 /// A function that reads the description of the database.
@@ -95,7 +114,10 @@ struct Udf {
 impl Udf {
     fn new(function: Scalar) -> Udf {
         let volatility = if function.pure { Volatility::Immutable } else { Volatility::Stable };
-        let returns = Arc::new(types::field(function.name, function.returns, types::arrow_of(function.returns)));
+        let arrow = types::arrow_of(function.returns);
+        // a type that Arrow's says is not said twice: DataFusion takes columns for different by it
+        let told = types::default_name(&arrow) != function.returns;
+        let returns = Arc::new(if told { types::field(function.name, function.returns, arrow) } else { arrow::datatypes::Field::new(function.name, arrow, true) });
         Udf { function, signature: Signature::user_defined(volatility), returns }
     }
 }
@@ -195,10 +217,14 @@ pub fn resolve_casts(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         let mut changed = false;
         let node = node.map_expressions(|e| {
             let name = e.schema_name().to_string();
-            let new = e.transform_up(|e| Ok(match to_text(&e, &schema, &types) {
-                Some(new) => Transformed::yes(new),
-                None => Transformed::no(e),
-            }))?;
+            let new = e.transform_up(|e| {
+                cast::check(&e, &schema)?;
+                let stripped = cast::stripped(e, &schema, &types)?;
+                Ok(match to_text(&stripped.data, &schema, &types) {
+                    Some(new) => Transformed::yes(new),
+                    None => stripped,
+                })
+            })?;
             changed |= new.transformed;
             // the output keeps its name: nodes above refer to it
             Ok(new.update_data(|n| if n.schema_name().to_string() == name { n } else { n.alias(name) }))
@@ -218,7 +244,7 @@ fn to_text(e: &Expr, schema: &datafusion::common::DFSchemaRef, types: &output::N
         return Some(called(out, (**expr).clone()));
     }
     let writes = match expr.get_type(schema.as_ref()).ok()? {
-        DataType::Timestamp(..) | DataType::List(_) | DataType::Float32 | DataType::Float64 | DataType::Binary => BY_NAME.get("text_out").copied(),
+        DataType::Timestamp(..) | DataType::List(_) | DataType::Float32 | DataType::Float64 | DataType::Binary | DataType::Interval(_) | DataType::Decimal256(..) => BY_NAME.get("text_out").copied(),
         _ => None,
     };
     writes.map(|out| called(out, (**expr).clone()))

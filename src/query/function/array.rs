@@ -3,7 +3,7 @@
 use crate::query::types;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, StructArray, new_empty_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, Int64Type, TimeUnit};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
@@ -78,6 +78,12 @@ impl ScalarUDFImpl for Lists {
             What::Subscripts => list_of(DataType::Int32),
             What::ExpandArray => list_of(DataType::Struct(pair(element(first)))),
             What::Series if args.iter().all(|t| matches!(t, DataType::Int16 | DataType::Int32)) => list_of(DataType::Int32),
+            // dates make timestamps with time zone
+            What::Series if matches!(first, DataType::Date32 | DataType::Timestamp(_, Some(_))) => list_of(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+            What::Series if matches!(first, DataType::Timestamp(_, None)) => list_of(DataType::Timestamp(TimeUnit::Microsecond, None)),
+            What::Series if args.iter().any(|t| !matches!(t, DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Null)) => {
+                return Err(crate::query::error::carry(crate::query::error::undefined_function("generate_series for these arguments")));
+            }
             What::Series => list_of(DataType::Int64),
             What::OrEmpty => first.clone(),
             What::TypeOf | What::JsonObject | What::JsonArray => DataType::Utf8,
@@ -95,7 +101,10 @@ impl ScalarUDFImpl for Lists {
             What::ExpandArray => expand(&list(&first(0)?)?)?,
             What::Series => {
                 let columns = (0..args.args.len()).map(first).collect::<DfResult<Vec<_>>>()?;
-                series(&columns, &element(args.return_field.data_type()))?
+                match element(args.return_field.data_type()) {
+                    moments @ DataType::Timestamp(..) => series_of_moments(&columns, &moments)?,
+                    numbers => series(&columns, &numbers)?,
+                }
             }
             What::OrEmpty => or_empty(&first(0)?)?,
             What::JsonObject | What::JsonArray => {
@@ -183,6 +192,41 @@ fn or_empty(array: &ArrayRef) -> DfResult<ArrayRef> {
     let refs: Vec<&dyn Array> = parts.iter().map(|p| p.as_ref()).collect();
     let flat = arrow::compute::concat(&refs)?;
     lists(Field::new("item", flat.data_type().clone(), true), lengths, flat)
+}
+
+/// From one moment to another in steps of an interval: months by the calendar, days and time by their length.
+fn series_of_moments(columns: &[ArrayRef], element: &DataType) -> DfResult<ArrayRef> {
+    use arrow::datatypes::{IntervalMonthDayNanoType, TimestampMicrosecondType};
+    let [from, to, step] = columns else {
+        return Err(DataFusionError::Plan("Function 'generate_series' of timestamps takes three arguments".to_string()));
+    };
+    let micros = |c: &ArrayRef| -> DfResult<_> { Ok(arrow::compute::cast(c, element)?.as_primitive::<TimestampMicrosecondType>().clone()) };
+    let (from, to, step) = (micros(from)?, micros(to)?, arrow::compute::cast(step, &super::interval::INTERVAL)?);
+    let step = step.as_primitive::<IntervalMonthDayNanoType>();
+    let beyond = || crate::query::error::carry(crate::error::Error::new(crate::error::Kind::DatetimeOverflow, "timestamp out of range"));
+    let (mut flat, mut lengths) = (Vec::new(), Vec::new());
+    for i in 0..from.len() {
+        let before = flat.len();
+        if from.is_valid(i) && to.is_valid(i) && step.is_valid(i) {
+            let step = super::interval::of_arrow(step.value(i));
+            let key = step.key();
+            if key == 0 {
+                return Err(crate::query::error::carry(crate::error::Error::new(crate::error::Kind::BadOption, "step size cannot equal zero")));
+            }
+            let mut at = from.value(i);
+            while if key > 0 { at <= to.value(i) } else { at >= to.value(i) } {
+                flat.push(at);
+                let day = chrono::DateTime::from_timestamp_micros(at).ok_or_else(beyond)?;
+                let months = chrono::Months::new(step.months.unsigned_abs());
+                let moved = if step.months < 0 { day.checked_sub_months(months) } else { day.checked_add_months(months) };
+                let rest = i64::from(step.days) * crate::data::interval::DAY + step.micros;
+                at = moved.ok_or_else(beyond)?.timestamp_micros().checked_add(rest).ok_or_else(beyond)?;
+            }
+        }
+        lengths.push(flat.len() - before);
+    }
+    let flat: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(flat));
+    lists(Field::new("item", element.clone(), true), lengths, arrow::compute::cast(&flat, element)?)
 }
 
 fn series(columns: &[ArrayRef], element: &DataType) -> DfResult<ArrayRef> {

@@ -14,7 +14,7 @@ const READ: Scalar = Scalar { name: "", args: &[&[Arg::T]], returns: "timestamp"
 /// The functions.
 pub const FUNCTIONS: &[Scalar] = &[
     Scalar { name: "timestamptz_in", returns: "timestamptz", call: |cx, a| timestamptz(cx, a[0].text()).map(Value::Int), ..READ },
-    Scalar { name: "timestamp_in", call: |cx, a| timestamp(cx, a[0].text()).map(Value::Int), ..READ },
+    Scalar { name: "timestamp_in", call: |cx, a| timestamp(cx, a[0].text(), "timestamp").map(Value::Int), ..READ },
     Scalar { name: "date_in", returns: "date", call: |cx, a| date(cx, a[0].text()).map(Value::Int), ..READ },
 ];
 
@@ -22,8 +22,19 @@ fn zone(cx: &StatementContext) -> Tz {
     cx.time_zone.parse().unwrap_or(chrono_tz::UTC)
 }
 
-fn bad(what: &str, text: &str) -> Error {
-    Error::new(Kind::BadText, format!("invalid input syntax for type {what}: \"{text}\""))
+/// Why a text can't be read.
+enum Fault {
+    /// It is no date or time.
+    Syntax,
+    /// It is one that does not exist.
+    Range,
+}
+
+fn bad(fault: &Fault, what: &str, text: &str) -> Error {
+    match fault {
+        Fault::Syntax => Error::new(Kind::BadDatetime, format!("invalid input syntax for type {what}: \"{text}\"")),
+        Fault::Range => Error::new(Kind::DatetimeOverflow, format!("date/time field value out of range: \"{text}\"")),
+    }
 }
 
 /// What a text says.
@@ -36,7 +47,7 @@ enum Read {
 
 /// Microseconds since 1970 UTC of a text.
 pub fn timestamptz(cx: &StatementContext, text: &str) -> Result<i64> {
-    match read(cx, text).ok_or_else(|| bad("timestamp with time zone", text))? {
+    match read(cx, text).map_err(|f| bad(&f, "timestamp with time zone", text))? {
         Read::Known(us) => Ok(us),
         Read::Local(at, Some(offset)) => Ok((at - offset).and_utc().timestamp_micros()),
         // a time that a change of clocks leaves out is read with the offset before it, one that comes twice is the later, as in PostgreSQL
@@ -52,11 +63,11 @@ pub fn timestamptz(cx: &StatementContext, text: &str) -> Result<i64> {
     }
 }
 
-fn timestamp(cx: &StatementContext, text: &str) -> Result<i64> {
-    match read(cx, text).ok_or_else(|| bad("timestamp", text))? {
+fn timestamp(cx: &StatementContext, text: &str, what: &str) -> Result<i64> {
+    match read(cx, text).map_err(|f| bad(&f, what, text))? {
         Read::Known(us) if us == TIMESTAMP_INFINITY || us == TIMESTAMP_NEG_INFINITY => Ok(us),
         Read::Known(us) => {
-            let at = chrono::DateTime::from_timestamp_micros(us).ok_or_else(|| bad("timestamp", text))?;
+            let at = chrono::DateTime::from_timestamp_micros(us).ok_or_else(|| bad(&Fault::Range, what, text))?;
             Ok(zone(cx).from_utc_datetime(&at.naive_utc()).naive_local().and_utc().timestamp_micros())
         }
         Read::Local(at, _) => Ok(at.and_utc().timestamp_micros()),
@@ -69,42 +80,102 @@ fn date(cx: &StatementContext, text: &str) -> Result<i64> {
         "-infinity" => return Ok(DATE_NEG_INFINITY.into()),
         _ => {}
     }
-    let us = timestamp(cx, text).map_err(|_| bad("date", text))?;
+    let us = timestamp(cx, text, "date")?;
     Ok(us.div_euclid(86_400_000_000))
 }
 
-fn read(cx: &StatementContext, text: &str) -> Option<Read> {
+fn read(cx: &StatementContext, text: &str) -> Result<Read, Fault> {
     let text = text.trim();
     let midnight = |days: i64| {
-        let today = zone(cx).from_utc_datetime(&chrono::DateTime::from_timestamp_micros(cx.started)?.naive_utc()).date_naive();
+        let now = chrono::DateTime::from_timestamp_micros(cx.started).ok_or(Fault::Range)?;
+        let today = zone(cx).from_utc_datetime(&now.naive_utc()).date_naive();
         let day = if days < 0 { today.checked_sub_days(Days::new(1)) } else { today.checked_add_days(Days::new(days.unsigned_abs())) };
-        Some(Read::Local(day?.and_time(NaiveTime::MIN), None))
+        Ok(Read::Local(day.ok_or(Fault::Range)?.and_time(NaiveTime::MIN), None))
     };
-    match text.to_lowercase().as_str() {
-        "now" => return Some(Read::Known(cx.started)),
+    let lower = text.to_lowercase();
+    match lower.as_str() {
+        "now" => return Ok(Read::Known(cx.started)),
         "today" => return midnight(0),
         "tomorrow" => return midnight(1),
         "yesterday" => return midnight(-1),
-        "epoch" => return Some(Read::Known(0)),
-        "infinity" => return Some(Read::Known(TIMESTAMP_INFINITY)),
-        "-infinity" => return Some(Read::Known(TIMESTAMP_NEG_INFINITY)),
+        "epoch" => return Ok(Read::Local(NaiveDateTime::default(), FixedOffset::east_opt(0))),
+        "infinity" => return Ok(Read::Known(TIMESTAMP_INFINITY)),
+        "-infinity" => return Ok(Read::Known(TIMESTAMP_NEG_INFINITY)),
         _ => {}
     }
-    // date: year-month-day, a leading sign belongs to no date we take
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '-' || c == '/' || c == '.')).unwrap_or(text.len());
-    let (day, rest) = text.split_at(end);
-    let day = NaiveDate::parse_from_str(&day.replace(['/', '.'], "-"), "%Y-%m-%d").ok().or_else(|| NaiveDate::parse_from_str(day, "%Y%m%d").ok())?;
+    let (body, before_christ) = match lower.strip_suffix("bc") {
+        Some(rest) => (text[..rest.len()].trim_end(), true),
+        None => (text, false),
+    };
+    let (day, rest) = date_words(body, cx.settings.text("DateStyle")).ok_or(Fault::Syntax)?;
+    let (year, month, day) = day;
+    let year = if before_christ { 1 - year } else { year };
+    let day = NaiveDate::from_ymd_opt(year, month, day).filter(|_| year != 0 || before_christ).ok_or(Fault::Range)?;
     let rest = rest.strip_prefix(['T', 't']).unwrap_or(rest).trim();
     if rest.is_empty() {
-        return Some(Read::Local(day.and_time(NaiveTime::MIN), None));
+        return Ok(Read::Local(day.and_time(NaiveTime::MIN), None));
     }
     let end = rest.find(|c: char| !(c.is_ascii_digit() || c == ':' || c == '.')).unwrap_or(rest.len());
     let (clock, zone_text) = rest.split_at(end);
-    let (clock, next_day) = if matches!(clock, "24:00" | "24:00:00") { ("00:00:00", true) } else { (clock, false) };
-    let time = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|f| NaiveTime::parse_from_str(clock, f).ok())?;
-    let day = if next_day { day.checked_add_days(Days::new(1))? } else { day };
-    let at = day.and_time(time);
-    Some(Read::Local(at, offset(zone_text.trim(), &at)?))
+    let half = zone_text.trim().to_ascii_lowercase();
+    let (clock, zone_text) = match half.as_str() {
+        "am" | "pm" => (format!("{clock} {half}"), ""),
+        _ => (clock.to_string(), zone_text),
+    };
+    let micros = super::pattern::time(&clock).map_err(|e| if e.kind() == Kind::DatetimeOverflow { Fault::Range } else { Fault::Syntax })?;
+    let at = day.and_time(NaiveTime::MIN).checked_add_signed(chrono::TimeDelta::microseconds(micros)).ok_or(Fault::Range)?;
+    Ok(Read::Local(at, offset(zone_text.trim(), &at).ok_or(Fault::Syntax)?))
+}
+
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+
+/// Year, month and day of the date that a text begins with, and what follows it: `2024-02-29`, `20240229`, `2/29/2024` in the order of
+/// `DateStyle`, and with the month's name in any place (`January 8, 1999`).
+fn date_words<'a>(text: &'a str, style: &str) -> Option<((i32, u32, u32), &'a str)> {
+    let separator = |c: char| matches!(c, '-' | '/' | '.' | ',' | ' ');
+    let named = text.split(separator).filter(|w| !w.is_empty()).take(3).position(|w| month_of(w).is_some());
+    if let Some(at) = named {
+        let (mut words, mut rest) = (Vec::new(), text);
+        while words.len() < 3 {
+            rest = rest.trim_start_matches(separator);
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            if end == 0 {
+                return None;
+            }
+            words.push(&rest[..end]);
+            rest = &rest[end..];
+        }
+        let month = month_of(words.remove(at))?;
+        let numbers = words.iter().map(|w| w.parse::<u32>().ok()).collect::<Option<Vec<_>>>()?;
+        let year_first = words[0].len() > 2;
+        let (year, day) = if year_first { (numbers[0], numbers[1]) } else { (numbers[1], numbers[0]) };
+        // a year of two digits is one of PostgreSQL's guesses that is not made here
+        (year_first || words[1].len() > 2).then_some(())?;
+        return Some(((i32::try_from(year).ok()?, month, day), rest));
+    }
+    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '-' | '/' | '.'))).unwrap_or(text.len());
+    let (day, rest) = text.split_at(end);
+    if day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(((day[..4].parse().ok()?, day[4..6].parse().ok()?, day[6..].parse().ok()?), rest));
+    }
+    let parts: Vec<&str> = day.split(['-', '/', '.']).collect();
+    let [a, b, c] = parts.as_slice() else { return None };
+    let number = |p: &str| p.parse::<u32>().ok();
+    let (year, month, day) = match (a.len() > 2, c.len() > 2) {
+        (true, false) => (a, number(b)?, number(c)?),
+        (false, true) if style.contains("DMY") => (c, number(b)?, number(a)?),
+        (false, true) if style.contains("MDY") => (c, number(a)?, number(b)?),
+        _ => return None,
+    };
+    Some(((year.parse().ok()?, month, day), rest))
+}
+
+/// 1 for `January` and `Jan`.
+fn month_of(word: &str) -> Option<u32> {
+    let lower = word.to_lowercase();
+    let full = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
+    let at = full.iter().position(|m| *m == lower).or_else(|| MONTHS.iter().position(|m| *m == lower)).or_else(|| (lower == "sept").then_some(8))?;
+    Some(at as u32 + 1)
 }
 
 /// `+05:30`, `-7`, `Z`, `Europe/Berlin`; Some(None): no zone.

@@ -17,9 +17,8 @@ pub const FUNCTIONS: &[Scalar] = &[
     Scalar { name: "uuid_out", args: &[&[A]], call: |_, a| Ok(uuid_out(&a[0])), ..PURE },
     Scalar { name: "text_out", args: &[&[A]], pure: false, call: |_, a| Ok(plain(&a[0]).into()), ..PURE },
     Scalar { name: "gen_random_uuid", args: &[&[]], returns: "uuid", pure: false, call: |_, _| Ok(Value::Bytes(uuid::Uuid::new_v4().as_bytes().to_vec())), ..PURE },
-    Scalar { name: "json_in", args: &[&[A]], returns: "json", call: |_, a| json_in(&plain(&a[0]), false), ..PURE },
-    Scalar { name: "jsonb_in", args: &[&[A]], returns: "jsonb", call: |_, a| json_in(&plain(&a[0]), true), ..PURE },
     Scalar { name: "array_ndims", args: &[&[A]], returns: "int4", call: |_, a| Ok(if let Value::List(l) = &a[0] && !l.is_empty() { Value::Int(1) } else { Value::Null }), ..PURE },
+    Scalar { name: "array_dims", args: &[&[A]], call: |_, a| Ok(dimensions(&a[0]).filter(|d| !d.is_empty()).map_or(Value::Null, Value::Text)), ..PURE },
     Scalar { name: "array_upper", args: &[&[A, I]], returns: "int4", call: |_, a| Ok(bound(a, true)), ..PURE },
     Scalar { name: "array_lower", args: &[&[A, I]], returns: "int4", call: |_, a| Ok(bound(a, false)), ..PURE },
     Scalar { name: "like_pattern", args: &[&[T, T]], call: |_, a| like_pattern(a[0].text(), a[1].text()), ..PURE },
@@ -169,28 +168,12 @@ fn uuid_out(v: &Value) -> Value {
     }
 }
 
-/// Checks a JSON text; `jsonb` is written anew, with PostgreSQL's blanks.
-fn json_in(text: &str, binary: bool) -> Result<Value> {
-    let kind = if binary { "jsonb" } else { "json" };
-    let parsed: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| Error::new(Kind::BadText, format!("invalid input syntax for type {kind}")).with_detail(e.to_string()))?;
-    Ok(if binary { jsonb_text(&parsed).into() } else { text.into() })
+/// `[1:2][1:3]`; None: no array.
+fn dimensions(v: &Value) -> Option<String> {
+    let Value::List(items) = v else { return None };
+    let Some(first) = items.first() else { return Some(String::new()) };
+    Some(format!("[1:{}]{}", items.len(), dimensions(first).unwrap_or_default()))
 }
-
-fn jsonb_text(v: &serde_json::Value) -> String {
-    match v {
-        serde_json::Value::Array(items) => format!("[{}]", items.iter().map(jsonb_text).collect::<Vec<_>>().join(", ")),
-        serde_json::Value::Object(fields) => {
-            // jsonb orders keys by length, then bytes
-            let mut all: Vec<_> = fields.iter().collect();
-            all.sort_by(|a, b| (a.0.len(), a.0).cmp(&(b.0.len(), b.0)));
-            let parts: Vec<_> = all.into_iter().map(|(k, v)| format!("{}: {}", serde_json::Value::from(k.as_str()), jsonb_text(v))).collect();
-            format!("{{{}}}", parts.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
 
 fn bound(a: &[Value], upper: bool) -> Value {
     match &a[0] {
@@ -215,12 +198,5 @@ mod tests {
         assert_eq!((quote_ident("abc"), quote_ident("Abc"), quote_ident("select"), quote_ident("a\"b")), ("abc".into(), "\"Abc\"".into(), "\"select\"".into(), "\"a\"\"b\"".into()));
         assert_eq!(parse_ident(r#"Public."My.T""#).expect("valid"), ["public", "My.T"]);
         assert!(parse_ident("a.").is_err() && parse_ident("").is_err() && parse_ident("\"a").is_err());
-    }
-
-    #[test]
-    fn jsonb_is_written_in_its_own_order() {
-        let v = json_in(r#"{"bb":1, "a":[1,2,{}], "c":null}"#, true).expect("valid");
-        assert_eq!(v.text(), r#"{"a": [1, 2, {}], "c": null, "bb": 1}"#);
-        assert_eq!(json_in("{", false).expect_err("invalid").sqlstate(), "22P02");
     }
 }

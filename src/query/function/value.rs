@@ -118,6 +118,15 @@ pub fn of_array(array: &ArrayRef) -> Result<Vec<Value>> {
         DataType::List(_) => array.as_list::<i32>().iter().map(|v| v.map_or(Ok(Value::Null), |l| of_array(&l).map(Value::List))).collect::<Result<_>>()?,
         DataType::LargeList(_) => array.as_list::<i64>().iter().map(|v| v.map_or(Ok(Value::Null), |l| of_array(&l).map(Value::List))).collect::<Result<_>>()?,
         DataType::Timestamp(..) => timestamps(array)?,
+        DataType::Interval(_) => {
+            let all = arrow::compute::cast(array, &super::interval::INTERVAL)?;
+            let text = |v| Value::Text(crate::data::interval::text(super::interval::of_arrow(v)));
+            all.as_primitive::<arrow::datatypes::IntervalMonthDayNanoType>().iter().map(|v| v.map_or(Value::Null, text)).collect()
+        }
+        DataType::Decimal256(_, scale) => {
+            let scale = *scale;
+            array.as_primitive::<arrow::datatypes::Decimal256Type>().iter().map(|v| v.map_or(Value::Null, |n| Value::Text(crate::data::numeric::text(n, scale)))).collect()
+        }
         // what has no value form of its own is asked for as text
         _ => of_array(&arrow::compute::cast(array, &DataType::Utf8)?)?,
     })
@@ -189,6 +198,7 @@ pub fn to_array(to: &DataType, values: &[Value]) -> Result<ArrayRef> {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             build!(TimestampMicrosecondBuilder::with_capacity(values.len()).with_timezone_opt(zone.clone()), v => number(v))
         }
+        DataType::Time64(TimeUnit::Microsecond) => build!(arrow::array::Time64MicrosecondBuilder::with_capacity(values.len()), v => number(v)),
         DataType::FixedSizeBinary(width) => {
             let mut b = FixedSizeBinaryBuilder::with_capacity(values.len(), *width);
             for v in values {
