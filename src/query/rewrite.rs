@@ -1,16 +1,19 @@
 //! PostgreSQL's SQL in the form DataFusion plans it. Works on the parsed statement, in place, and keeps its meaning: what has no equal form
 //! here is left for DataFusion to refuse, never replaced by something that looks like it.
 
+pub mod call;
 pub mod cast;
 pub mod name;
+pub mod row;
 pub mod set_returning;
 pub mod subquery;
 pub mod system_column;
+pub mod using;
 
 use crate::error::{Error, Kind, Result};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query,
-    Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, Values, VisitMut, VisitorMut,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, UnaryOperator, Value, Values, VisitMut, VisitorMut,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -45,13 +48,18 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Err(e) = fetch(query).and_then(|()| set_operations(&query.body)) {
+            return self.fail(e);
+        }
         let columns_of = self.columns_of;
+        let mut refused = None;
         for_each_select(&mut query.body, &mut |select| {
+            refused = refused.take().or_else(|| using::merge(select).err());
             // names come from the text as written, so before anything is replaced
             name::name_outputs(select, columns_of);
             set_returning::from_items(select);
         });
-        ControlFlow::Continue(())
+        refused.map_or(ControlFlow::Continue(()), |e| self.fail(e))
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -69,6 +77,9 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Err(e) = row::quantified(expr) {
+            return self.fail(e);
+        }
         match expr {
             Expr::Function(f) => function(f),
             Expr::Collate { expr: inner, collation } => {
@@ -89,14 +100,40 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Err(e) = cast::casts(expr) {
+        if let Err(e) = cast::casts(expr).and_then(|()| row::rewrite(expr)) {
             return self.fail(e);
         }
+        call::rewrite(expr);
         subquery::scalar(expr);
         any_literal(expr);
         set_returning::in_select(expr);
         ControlFlow::Continue(())
     }
+}
+
+/// `FETCH FIRST n ROWS ONLY` is LIMIT. Errors: 0A000 for WITH TIES and PERCENT.
+fn fetch(query: &mut Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        let e = Error::new(Kind::NotSupported, "FETCH FIRST ... WITH TIES is not supported");
+        return Err(e.with_hint("Use rank() OVER (ORDER BY ...) in a subquery."));
+    }
+    let wanted = fetch.quantity.unwrap_or_else(|| cast::number(1));
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(wanted),
+        none @ None => *none = Some(LimitClause::LimitOffset { limit: Some(wanted), offset: None, limit_by: vec![] }),
+        Some(_) => return Err(Error::new(Kind::Syntax, "multiple LIMIT clauses not allowed")),
+    }
+    Ok(())
+}
+
+/// INTERSECT ALL and EXCEPT ALL count equal rows; DataFusion only looks for them.
+fn set_operations(body: &SetExpr) -> Result<()> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return Ok(()) };
+    if matches!(op, SetOperator::Intersect | SetOperator::Except | SetOperator::Minus) && matches!(set_quantifier, SetQuantifier::All) {
+        return Err(Error::new(Kind::NotSupported, format!("{op} ALL is not supported")).with_hint(format!("Use {op}, which gives each row once.")));
+    }
+    set_operations(left).and_then(|()| set_operations(right))
 }
 
 /// Calls `f` for each SELECT of a set expression that is no query of its own.

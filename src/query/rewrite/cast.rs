@@ -4,7 +4,7 @@ use super::call;
 use crate::error::{Error, Kind, Result};
 use crate::query::types;
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, CastKind, CharacterLength, DataType, Expr, Ident, ObjectName, ObjectNamePart, TypedString, Value,
+    Array, ArrayElemTypeDef, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr, Ident, ObjectName, ObjectNamePart, TimezoneInfo, TypedString, UnaryOperator, Value,
 };
 
 /// Types whose values are looked up in the system tables.
@@ -12,6 +12,15 @@ pub const REG_TYPES: &[&str] = &["regclass", "regtype", "regproc", "regprocedure
 
 /// Rewrites the expression if it is a cast that needs it.
 pub fn casts(expr: &mut Expr) -> Result<()> {
+    if let Expr::Interval(interval) = expr {
+        // a number without a unit has the field's: interval '10' day
+        let field = interval.last_field.as_ref().or(interval.leading_field.as_ref());
+        let unit = field.map(|f| text_or_null(Some(f.to_string().to_lowercase())));
+        let mut args = vec![(*interval.value).clone()];
+        args.extend(unit);
+        *expr = call("interval_in", args);
+        return Ok(());
+    }
     if let Expr::TypedString(TypedString { data_type, value, .. }) = expr
         && !matches!(data_type, DataType::Interval { .. })
     {
@@ -22,14 +31,32 @@ pub fn casts(expr: &mut Expr) -> Result<()> {
         return Err(Error::new(Kind::NotSupported, "TRY_CAST is not PostgreSQL's").with_hint("Use CAST."));
     }
     let operand = (**inner).clone();
+    if let DataType::Timestamp(Some(0..=5), zone) | DataType::Time(Some(0..=5), zone) = data_type {
+        let with_zone = matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz);
+        let e = Error::new(Kind::NotSupported, format!("{data_type} is not supported"));
+        return Err(e.with_hint(format!("Times have microseconds; date_trunc('second', ...) cuts them off{}.", if with_zone { ", in the session's zone" } else { "" })));
+    }
     let name = types::written_name(data_type);
     let replaced = match name.as_deref() {
         Some(reg) if REG_TYPES.contains(&reg) => Some(call(&format!("{reg}in"), vec![operand])),
-        Some("text" | "varchar" | "bpchar" | "name") => text_cast(operand, data_type),
+        Some("text" | "varchar" | "bpchar" | "name") => {
+            // blanks that count in nothing but the shown text have no form here
+            if let DataType::Char(Some(CharacterLength::IntegerLength { length: 2.., .. })) | DataType::Character(Some(CharacterLength::IntegerLength { length: 2.., .. })) = data_type {
+                return Err(Error::new(Kind::NotSupported, format!("a cast to {data_type} is not supported")).with_hint("Use varchar(n), or rpad to have the blanks."));
+            }
+            text_cast(operand, data_type)
+        }
+        Some("timetz") => return Err(Error::new(Kind::NotSupported, "time with time zone is not supported in queries").with_hint("Use time, or timestamp with time zone.")),
         Some("json") => Some(call("json_in", vec![operand])),
         Some("jsonb") => Some(call("jsonb_in", vec![operand])),
         Some("uuid") => Some(call("uuid_in", vec![operand])),
-        Some("bytea") => bytea(&operand),
+        Some("bytea") if string(&operand).is_some() => Some(call("bytea_in", vec![operand])),
+        Some("interval") => Some(call("interval_in", vec![operand])),
+        Some("time") if string(&operand).is_some() => Some(call("time_in", vec![operand])),
+        Some("bool") if string(&operand).is_some() => Some(call("boolean_in", vec![operand])),
+        Some(float @ ("float4" | "float8")) => literal_text(&operand).map(|t| call(&format!("{float}_in"), vec![t])),
+        Some("numeric") => Some(numeric(operand, data_type)),
+        Some("int2" | "int4" | "int8") => scientific(&operand).map(|n| cast(n, data_type.clone())),
         Some(time @ ("timestamp" | "timestamptz" | "date")) if string(&operand).is_some() => Some(call(&format!("{time}_in"), vec![operand])),
         Some(array) if array.starts_with('_') => array_cast(&operand, data_type),
         _ => None,
@@ -68,10 +95,54 @@ fn text_cast(operand: Expr, to: &DataType) -> Option<Expr> {
     })
 }
 
-/// `'\x..'::bytea`.
-fn bytea(operand: &Expr) -> Option<Expr> {
-    let hex = string(operand)?.strip_prefix("\\x")?;
-    (hex.len() % 2 == 0 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Expr::Value(Value::HexStringLiteral(hex.to_string()).with_empty_span()))
+/// A literal as text: of a number's own digits, so that nothing is rounded on the way.
+fn literal_text(e: &Expr) -> Option<Expr> {
+    let (sign, inner) = match e {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => ("-", &**expr),
+        Expr::Nested(inner) => return literal_text(inner),
+        other => ("", other),
+    };
+    match inner {
+        Expr::Value(v) => match &v.value {
+            Value::Number(n, _) => Some(text_or_null(Some(format!("{sign}{n}")))),
+            Value::SingleQuotedString(s) if sign.is_empty() => Some(text_or_null(Some(s.clone()))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `1e3`: DataFusion reads it as a decimal with a negative scale.
+fn scientific(e: &Expr) -> Option<Expr> {
+    let Expr::Value(v) = e else { return None };
+    let Value::Number(n, _) = &v.value else { return None };
+    n.contains(['e', 'E']).then(|| call("to_numeric", vec![text_or_null(Some(n.clone()))]))
+}
+
+/// To numeric: with all digits, then cut to the modifier's if there is one.
+fn numeric(operand: Expr, to: &DataType) -> Expr {
+    let bare = matches!(to, DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None) | DataType::Dec(ExactNumberInfo::None) | DataType::Custom(..));
+    // the written digits of a literal say how many decimals it has
+    let plain = match &operand {
+        Expr::Value(v) => match &v.value {
+            Value::SingleQuotedString(s) => decimal_digits(s),
+            Value::Number(n, _) => decimal_digits(n),
+            _ => None,
+        },
+        _ => None,
+    };
+    let whole = match plain {
+        Some(digits) if digits.contains('.') => Expr::Value(Value::Number(digits, false).with_empty_span()),
+        _ => call("to_numeric", vec![operand]),
+    };
+    if bare { whole } else { Expr::Cast { kind: CastKind::Cast, expr: Box::new(whole), data_type: to.clone(), array: false, format: None } }
+}
+
+/// Digits with a point that Arrow's decimals hold with all their decimals.
+fn decimal_digits(text: &str) -> Option<String> {
+    let (whole, fraction) = text.split_once('.')?;
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    (!whole.is_empty() && digits(whole) && digits(fraction) && fraction.len() <= 36 && whole.len() + fraction.len() <= 76).then(|| text.to_string())
 }
 
 /// `'{1,2}'::int[]`, and `ARRAY[]::int[]` by its elements.
@@ -151,7 +222,7 @@ pub fn named(name: &str) -> DataType {
     DataType::Custom(ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]), vec![])
 }
 
-fn number(n: u64) -> Expr {
+pub(super) fn number(n: u64) -> Expr {
     Expr::Value(Value::Number(n.to_string(), false).with_empty_span())
 }
 
@@ -162,7 +233,7 @@ fn unnest(e: Expr) -> Expr {
     }
 }
 
-fn string(e: &Expr) -> Option<&str> {
+pub(super) fn string(e: &Expr) -> Option<&str> {
     match e {
         Expr::Value(v) => match &v.value {
             Value::SingleQuotedString(s) | Value::EscapedStringLiteral(s) => Some(s),

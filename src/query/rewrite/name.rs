@@ -91,6 +91,7 @@ fn weak(e: &Expr) -> Option<String> {
     match e {
         Expr::Cast { data_type, .. } => types::written_name(data_type).map(|n| n.trim_start_matches('_').to_string()),
         Expr::TypedString(t) => types::written_name(&t.data_type),
+        Expr::Interval(_) => Some("interval".to_string()),
         Expr::Case { else_result, .. } => else_result.as_deref().and_then(strong).or_else(|| Some("case".to_string())),
         Expr::Nested(inner) => weak(inner),
         _ => None,
@@ -122,7 +123,7 @@ fn strong(e: &Expr) -> Option<String> {
             _ => None,
         },
         Expr::Extract { .. } => Some("extract".to_string()),
-        Expr::Substring { .. } => Some("substring".to_string()),
+        Expr::Substring { shorthand, .. } => Some(if *shorthand { "substr" } else { "substring" }.to_string()),
         Expr::Position { .. } => Some("position".to_string()),
         Expr::Overlay { .. } => Some("overlay".to_string()),
         Expr::Trim { trim_where, .. } => {
