@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod context;
 pub mod error;
+pub mod exact;
 pub mod explain;
 pub mod function;
 pub mod lake;
@@ -178,15 +179,23 @@ fn prototype(config: &Config) -> Result<SessionState> {
         .with_runtime_env(runtime)
         .with_default_features()
         .with_expr_planners(expr_planners())
-        .with_analyzer_rule(Arc::new(function::checked::CheckedArithmetic))
+        .with_analyzer_rules(analyzer_rules())
         .build();
     register(&mut state).map_err(error::map)?;
     Ok(state)
 }
 
-/// Ours first: it knows which literals are arrays and UUIDs.
+/// Literals beside values of a type are read before types are settled, arithmetic is checked after.
+fn analyzer_rules() -> Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> {
+    let mut all: Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> = vec![Arc::new(function::literal::TypedLists)];
+    all.extend(datafusion::optimizer::Analyzer::new().rules);
+    all.push(Arc::new(function::checked::CheckedArithmetic));
+    all
+}
+
+/// Ours first: they know which literals are arrays and UUIDs, and what operators mean.
 fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> {
-    let mut all: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(function::literal::TypedLiterals)];
+    let mut all: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(function::literal::TypedLiterals), Arc::new(function::operator::PgOperators)];
     all.extend(datafusion::execution::SessionStateDefaults::default_expr_planners());
     all
 }
@@ -220,7 +229,8 @@ fn search_path(text: &str, user: &str) -> Vec<String> {
 fn as_result(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields()).map(|(c, f)| match c.data_type() == f.data_type() {
         true => Ok(c.clone()),
-        false => arrow::compute::cast(c, f.data_type()).map_err(|e| error::map(datafusion::error::DataFusionError::ArrowError(Box::new(e), None))),
+        // a value that does not fit is an error, not a NULL
+        false => arrow::compute::cast_with_options(c, f.data_type(), &arrow::compute::CastOptions { safe: false, ..Default::default() }).map_err(|e| error::map(datafusion::error::DataFusionError::ArrowError(Box::new(e), None))),
     });
     let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

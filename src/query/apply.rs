@@ -67,6 +67,11 @@ fn resolve(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
         {
             return Ok(Transformed::yes(lateral));
         }
+        if let LogicalPlan::Subquery(s) = &node
+            && s.outer_ref_columns.is_empty()
+        {
+            return Ok(Transformed::yes((*s.subquery).clone()));
+        }
         let names = NamePreserver::new(&node);
         node.map_expressions(|e| {
             let name = names.save(&e);
@@ -240,7 +245,11 @@ fn bind(plan: LogicalPlan, outer: &[Column], values: &[ScalarValue]) -> DfResult
     let open = |s: Subquery| Subquery { outer_ref_columns: s.outer_ref_columns.into_iter().filter(|e| !matches!(e, Expr::OuterReferenceColumn(_, c) if place(c).is_some())).collect(), ..s };
     let bound = plan.transform_up_with_subqueries(|node| {
         let node = match node {
-            LogicalPlan::Subquery(s) => LogicalPlan::Subquery(open(s)),
+            // a relation that looks at nothing outside any more is an ordinary one: the physical plan has no other
+            LogicalPlan::Subquery(s) => match open(s) {
+                s if s.outer_ref_columns.is_empty() => Arc::unwrap_or_clone(s.subquery),
+                s => LogicalPlan::Subquery(s),
+            },
             other => other,
         };
         let names = NamePreserver::new(&node);

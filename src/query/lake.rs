@@ -83,8 +83,9 @@ impl LakeScan {
     /// Opens a table; None: there is none.
     pub async fn open(lake: &Arc<dyn LakeAccess>, schema: &str, name: &str, at: Option<LakeTime>) -> Result<Option<LakeScan>> {
         let Some(opened) = lake.table(schema, name, at).await? else { return Ok(None) };
-        let fields = opened.provider.schema();
-        let types = fields.fields().iter().map(|f| opened.types.get(f.name()).cloned()).collect();
+        let raw = opened.provider.schema();
+        let types: Vec<Option<String>> = raw.fields().iter().map(|f| opened.types.get(f.name()).cloned()).collect();
+        let fields = super::exact::schema(&raw, &types);
         let name = (schema.to_string(), name.to_string());
         Ok(Some(LakeScan { lake: lake.clone(), name, at, schema: fields, types, opened: Mutex::new((None, opened.provider)) }))
     }
@@ -100,7 +101,7 @@ impl LakeScan {
         }
         let newest = self.lake.table(&self.name.0, &self.name.1, None).await?;
         let newest = newest.ok_or_else(|| Error::new(Kind::UndefinedTable, format!("relation \"{}.{}\" is gone", self.name.0, self.name.1)))?;
-        if newest.provider.schema().fields() != self.schema.fields() {
+        if super::exact::schema(&newest.provider.schema(), &self.types).fields() != self.schema.fields() {
             return Err(Error::new(Kind::NotSupported, "cached plan must not change result type").with_hint("Prepare the statement again."));
         }
         *self.opened.lock() = (Some(cx.started), newest.provider.clone());
@@ -118,7 +119,10 @@ impl TableProvider for LakeScan {
     }
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
         let opened = self.opened.lock().1.clone();
-        opened.supports_filters_pushdown(filters)
+        let raw = opened.schema();
+        let answers = opened.supports_filters_pushdown(filters)?;
+        let own = |(f, answer): (&&Expr, _)| if super::exact::touches(f, &raw, &self.types) { TableProviderFilterPushDown::Unsupported } else { answer };
+        Ok(filters.iter().zip(answers).map(own).collect())
     }
     fn statistics(&self) -> Option<Statistics> {
         let opened = self.opened.lock().1.clone();
@@ -127,6 +131,7 @@ impl TableProvider for LakeScan {
     async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> DfResult<Arc<dyn ExecutionPlan>> {
         let cx = StatementContext::of(state.config_options())?;
         let version = self.version_for(&cx).await.map_err(super::error::carry)?;
-        version.scan(state, projection, filters, limit).await
+        let scan = version.scan(state, projection, filters, limit).await?;
+        super::exact::read(scan, &self.types, projection, state.config())
     }
 }

@@ -17,9 +17,9 @@ const SAME_AS_ARGUMENT: &[&str] = &["min", "max", "first_value", "last_value", "
 
 /// The schema that clients are shown: names without what tells equal ones apart, the few Arrow types of results, and a PostgreSQL type on
 /// every field.
-pub fn result_schema(plan: &LogicalPlan) -> SchemaRef {
+pub fn result_schema(plan: &LogicalPlan, settled: &LogicalPlan) -> SchemaRef {
     let names = names(plan);
-    let fields: Vec<Field> = plan
+    let fields: Vec<Field> = settled
         .schema()
         .fields()
         .iter()
@@ -37,7 +37,8 @@ pub fn result_schema(plan: &LogicalPlan) -> SchemaRef {
 pub fn fits(pg: &str, arrow: &DataType) -> bool {
     let own = types::arrow_of(pg);
     match (&own, arrow) {
-        (DataType::Decimal128(..), DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Utf8 | DataType::UInt64) => true,
+        (DataType::Decimal256(..), DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Utf8 | DataType::UInt64) => true,
+        (DataType::Int64 | DataType::Int32, DataType::UInt64) => true,
         (DataType::Timestamp(_, a), DataType::Timestamp(_, b)) => a.is_some() == b.is_some(),
         (DataType::List(a), DataType::List(b)) => fits(&types::default_name(a.data_type()), b.data_type()) || a.data_type() == b.data_type(),
         // arrays and intervals of sources travel as their exact text
@@ -82,6 +83,7 @@ pub fn names(plan: &LogicalPlan) -> Names {
                 n => vec![None; n],
             }
         }
+        LogicalPlan::RecursiveQuery(r) => names(&r.static_term),
         LogicalPlan::Union(u) => {
             let mut all = u.inputs.iter().map(|i| names(i));
             let first = all.next().unwrap_or_default();
@@ -126,7 +128,11 @@ pub fn of_expr(e: &Expr, schema: &DFSchemaRef, types: &Names) -> Option<String> 
             // only functions of ours put a type on what they return
             super::function::is_ours(func.name()).then(|| field.metadata().get(PG_TYPE_KEY).cloned()).flatten()
         }),
-        Expr::WindowFunction(w) => of_call(w.fun.name(), &w.params.args, schema, types),
+        Expr::WindowFunction(w) => match w.fun.name() {
+            "row_number" | "rank" | "dense_rank" => Some("int8".to_string()),
+            "ntile" => Some("int4".to_string()),
+            name => of_call(name, &w.params.args, schema, types),
+        },
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel, object_name_to_table_reference};
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, SetExpr, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, Query, SetExpr, Statement, Visit, Visitor};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -103,9 +103,10 @@ pub async fn plan(cx: &Arc<StatementContext>, state: &SessionState, statement: &
     reads.system |= uses_system_functions(&statement);
 
     let provider = Provider { cx, state, tables: &tables, types: Arc::new(PgTypes { time_zone: cx.time_zone.clone() }) };
-    let count = parameters.0.max(declared.len());
+    let count = parameters.highest.max(declared.len());
     let to_plan = |statement: Statement, types: &[Option<String>]| provider.plan(statement, types);
-    let mut wanted: Vec<Option<String>> = (0..count).map(|i| declared.get(i).copied().flatten().filter(|o| *o != 0 && *o != UNKNOWN_OID)).map(|o| o.and_then(types::name_of)).collect();
+    let told = |i: usize| declared.get(i).copied().flatten().filter(|o| *o != 0 && *o != UNKNOWN_OID).and_then(types::name_of);
+    let mut wanted: Vec<Option<String>> = (0..count).map(|i| told(i).or_else(|| parameters.first.get(&(i + 1)).cloned().flatten())).collect();
     if wanted.iter().any(Option::is_none) {
         // what the client left open follows from where the parameter stands; what that does not tell is text
         let inferred = to_plan(statement.clone(), &wanted).ok().and_then(|p| p.get_parameter_fields().ok()).unwrap_or_default();
@@ -115,10 +116,15 @@ pub async fn plan(cx: &Arc<StatementContext>, state: &SessionState, statement: &
     }
     let plan = to_plan(statement, &wanted)?;
     let plan = function::resolve_casts(plan).map_err(error::map)?;
-    let parameters = wanted.iter().flatten().map(|name| (types::oid_of(name).unwrap_or(types::TEXT_OID), types::arrow_of(name))).collect();
+    let arrow = |name: &str| provider.types.parameter(name).data_type().clone();
+    let parameters = wanted.iter().flatten().map(|name| (types::oid_of(name).unwrap_or(types::TEXT_OID), arrow(name))).collect();
     let schema = match &explain {
         Some(_) => super::explain::schema(),
-        None => output::result_schema(&plan),
+        None => {
+            // what the settled types can't be told of (a correlated query that is resolved at execution) keeps the planned ones
+            let settled = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+            output::result_schema(&plan, settled.as_ref().unwrap_or(&plan))
+        }
     };
     Ok(Planned { plan, parameters, schema, reads, explain })
 }
@@ -130,7 +136,12 @@ const UNKNOWN_OID: u32 = 705;
 fn parameter_type(f: &FieldRef) -> String {
     let arrow = types::result_type(f.data_type());
     let told = f.metadata().get(types::PG_TYPE_KEY).filter(|n| output::fits(n, &arrow) && types::oid_of(n).is_some());
-    told.cloned().unwrap_or_else(|| types::default_name(&arrow))
+    match told {
+        // beside a number of an object stands a number
+        Some(reg) if reg.starts_with("reg") => "oid".to_string(),
+        Some(name) => name.clone(),
+        None => types::default_name(&arrow),
+    }
 }
 
 /// Puts values into the plan's parameters.
@@ -142,20 +153,41 @@ pub fn with_values(plan: LogicalPlan, values: Vec<datafusion::scalar::ScalarValu
     plan.replace_params_with_values(&values).map_err(error::map)
 }
 
-/// The highest `$n`.
+/// The parameters of a statement. Where a parameter first stands under a cast (`$1::int4`), it has that type, as in PostgreSQL.
 #[derive(Default)]
-struct Placeholders(usize);
+struct Placeholders {
+    highest: usize,
+    /// How each is first met: the type it is cast to, or None.
+    first: HashMap<usize, Option<String>>,
+}
 
 impl Visitor for Placeholders {
     type Break = ();
-    fn pre_visit_value(&mut self, value: &datafusion::sql::sqlparser::ast::ValueWithSpan) -> ControlFlow<()> {
-        if let datafusion::sql::sqlparser::ast::Value::Placeholder(text) = &value.value
-            && let Some(n) = text.strip_prefix('$').and_then(|t| t.parse::<usize>().ok())
-        {
-            self.0 = self.0.max(n);
+    fn pre_visit_value(&mut self, value: &ast::ValueWithSpan) -> ControlFlow<()> {
+        if let Some(n) = number(&value.value) {
+            self.highest = self.highest.max(n);
+            self.first.entry(n).or_default();
         }
         ControlFlow::Continue(())
     }
+    fn pre_visit_expr(&mut self, e: &ast::Expr) -> ControlFlow<()> {
+        let ast::Expr::Cast { expr, data_type, .. } = e else { return ControlFlow::Continue(()) };
+        let mut inner = &**expr;
+        while let ast::Expr::Nested(e) = inner {
+            inner = e;
+        }
+        if let ast::Expr::Value(v) = inner
+            && let Some(n) = number(&v.value)
+        {
+            self.first.entry(n).or_insert_with(|| types::written_name(data_type));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The number of a placeholder.
+fn number(value: &ast::Value) -> Option<usize> {
+    if let ast::Value::Placeholder(text) = value { text.strip_prefix('$')?.parse().ok() } else { None }
 }
 
 /// A function that reads the system tables is called somewhere.
@@ -163,8 +195,8 @@ fn uses_system_functions(statement: &Statement) -> bool {
     struct Calls(bool);
     impl Visitor for Calls {
         type Break = ();
-        fn pre_visit_expr(&mut self, e: &datafusion::sql::sqlparser::ast::Expr) -> ControlFlow<()> {
-            if let datafusion::sql::sqlparser::ast::Expr::Function(f) = e
+        fn pre_visit_expr(&mut self, e: &ast::Expr) -> ControlFlow<()> {
+            if let ast::Expr::Function(f) = e
                 && let Some(ident) = f.name.0.last().and_then(|p| p.as_ident())
             {
                 self.0 |= function::reads_model(&ident.value.to_lowercase());

@@ -6,7 +6,8 @@ use super::context::StatementContext;
 use super::error::carry;
 use crate::data::{Payload, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::{AnchorKind, AnchorRequest, Chunk, Open, OpenRequest, Options, Plugin, Role, Scanner, Source, Want, option, registry};
+use crate::link::Linker;
+use crate::plugin::{AnchorKind, AnchorRequest, Chunk, Open, OpenRequest, Plugin, Role, Scanner, Source, Want, registry};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -15,9 +16,11 @@ use datafusion::datasource::TableType;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -36,6 +39,10 @@ pub struct SourceTable {
     pub table: Arc<TableVersion>,
     /// Filters that the source renders exactly.
     pub pushes: fn(&TableVersion, &Expr) -> bool,
+    /// PostgreSQL types by column.
+    pub types: Vec<Option<String>>,
+    /// The columns as queries see them.
+    pub shown: SchemaRef,
 }
 
 impl fmt::Debug for SourceTable {
@@ -47,13 +54,13 @@ impl fmt::Debug for SourceTable {
 #[async_trait]
 impl TableProvider for SourceTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema.clone()
+        self.shown.clone()
     }
     fn table_type(&self) -> TableType {
         TableType::Base
     }
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        let exact = |f: &Expr| pushable(f) && (self.pushes)(&self.table, &unqualified(f));
+        let exact = |f: &Expr| pushable(f) && !super::exact::touches(f, &self.table.schema, &self.types) && (self.pushes)(&self.table, &unqualified(f));
         Ok(filters.iter().map(|f| if exact(f) { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Unsupported }).collect())
     }
     async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> DfResult<Arc<dyn ExecutionPlan>> {
@@ -63,15 +70,25 @@ impl TableProvider for SourceTable {
         let columns: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.table.columns.len()).collect());
         let schema = Arc::new(self.table.schema.project(&columns)?);
         let want = Want {
-            columns: Some(columns),
+            // a count needs no column, a source's reader gives at least one
+            columns: Some(if columns.is_empty() { vec![self.table.key.first().copied().unwrap_or(0)] } else { columns }),
             filters: pushed,
             limit: limit.map(|l| l as u64),
             wire: None,
             payload_bytes: cx.config.size("scan.payload-bytes"),
         };
-        let read = SourceRead { plugin, request, table: self.table.clone(), want, schema: schema.clone(), readers: cx.config.count("query.source-readers").max(1) };
-        let partition: Arc<dyn PartitionStream> = Arc::new(read);
-        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![partition], None, None, false, limit)?))
+        let properties = PlanProperties::new(EquivalenceProperties::new(schema.clone()), Partitioning::UnknownPartitioning(1), EmissionType::Incremental, Boundedness::Bounded);
+        let scan = Arc::new(SourceScan {
+            plugin,
+            request,
+            database: self.database.clone(),
+            table: self.table.clone(),
+            want,
+            schema,
+            readers: cx.config.count("query.source-readers").max(1),
+            properties: Arc::new(properties),
+        });
+        super::exact::read(scan, &self.types, projection, state.config())
     }
 }
 
@@ -107,22 +124,8 @@ fn unqualified(e: &Expr) -> Expr {
 /// The plugin of a database's source and what it is opened with.
 pub fn open_request(cx: &StatementContext, database: &str) -> Result<(&'static Plugin, OpenRequest)> {
     let source = cx.source(database).ok_or_else(|| super::context::no_database(database))?;
-    let plugin = registry::find(Role::Source, &source.kind)
-        .ok_or_else(|| Error::new(Kind::NotSupported, format!("source type \"{}\" is not in this build", source.kind)).with_hint("SHOW PIPEPLUGINS lists what is."))?;
-    let keyring = cx.snapshot.keyring();
-    let mut options = Options::default();
-    for (key, value) in source.options.iter() {
-        let (text, secret) = match value {
-            standpipe_catalog::OptionValue::Plain(text) => (text.clone(), option::find(plugin.options, key).is_some_and(|o| o.secret)),
-            standpipe_catalog::OptionValue::Secret(sealed) => {
-                let open = keyring.open_sealed(sealed).map_err(|e| Error::new(Kind::Corrupt, "a secret can't be opened").with_detail(e.to_string()))?;
-                (open.expose().to_string(), true)
-            }
-        };
-        options.set(key, text, secret);
-    }
-    let options = options.with_defaults(plugin.options);
-    Ok((plugin, OpenRequest { source: Some(source.uuid), connection: options.clone(), options, config: cx.config.clone(), data_dir: cx.data_dir.clone() }))
+    let linker = Linker { config: cx.config.clone(), data_dir: cx.data_dir.as_path().into() };
+    linker.source_request(&source, cx.snapshot.keyring())
 }
 
 /// Opens a source.
@@ -133,36 +136,61 @@ fn open(plugin: &Plugin, request: OpenRequest) -> Result<Box<dyn Source>> {
     }
 }
 
-/// One reading of a table.
-struct SourceRead {
+/// One reading of a table. All its connections feed one stream: the source gives rows at the pace at which the query takes them.
+struct SourceScan {
     plugin: &'static Plugin,
     request: OpenRequest,
+    database: String,
     table: Arc<TableVersion>,
     want: Want,
     schema: SchemaRef,
     readers: usize,
+    properties: Arc<PlanProperties>,
 }
 
-impl fmt::Debug for SourceRead {
+impl fmt::Debug for SourceScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.table.name, self.plugin.name)
+        write!(f, "{}.{} of {}", self.database, self.table.name, self.plugin.name)
     }
 }
 
-impl PartitionStream for SourceRead {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
+impl DisplayAs for SourceScan {
+    /// What EXPLAIN shows: the table, and what its source is left to do.
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<_> = self.schema.fields().iter().map(|c| c.name().as_str()).collect();
+        write!(f, "SourceScan: {}.{}, columns=[{}]", self.database, self.table.name, columns.join(", "))?;
+        if !self.want.filters.is_empty() {
+            let filters: Vec<_> = self.want.filters.iter().map(|x| x.to_string()).collect();
+            write!(f, ", filters=[{}]", filters.join(", "))?;
+        }
+        self.want.limit.map_or(Ok(()), |n| write!(f, ", limit={n}"))
     }
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+}
+
+impl ExecutionPlan for SourceScan {
+    fn name(&self) -> &str {
+        "SourceScan"
+    }
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+    fn apply_expressions(&self, _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let mut builder = RecordBatchReceiverStream::builder(self.schema.clone(), READ_AHEAD);
         let tx = builder.tx();
-        let (plugin, request, table, want, schema, readers) = (self.plugin, self.request.clone(), self.table.clone(), self.want.clone(), self.schema.clone(), self.readers);
+        let (plugin, request, readers) = (self.plugin, self.request.clone(), self.readers);
+        let read = Reading { table: self.table.clone(), want: self.want.clone(), schema: self.schema.clone() };
         // the task belongs to the stream and ends with it
-        builder.spawn(async move {
-            let read = Reading { table, want, schema };
-            read.run(plugin, request, readers, &tx).await.map_err(carry)
-        });
-        builder.build()
+        builder.spawn(async move { read.run(plugin, request, readers, &tx).await.map_err(carry) });
+        Ok(builder.build())
     }
 }
 
@@ -249,11 +277,14 @@ fn columns_now(synced: &TableVersion, now: &TableVersion, wanted: &[usize]) -> R
 /// The batch under the plan's schema: a scan of no columns has rows all the same.
 fn fit(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &rows)?)
+    let columns = batch.columns().iter().take(schema.fields().len()).cloned().collect();
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &rows)?)
 }
 
 /// A synced table of a source; a source type that is not in this build is an error of the scan, not of the name.
 pub fn of(database: &str, kind: &str, table: TableVersion) -> Arc<dyn TableProvider> {
     let pushes = registry::find(Role::Source, kind).map_or(crate::plugin::pushes_nothing as fn(&TableVersion, &Expr) -> bool, |p| p.pushes);
-    Arc::new(SourceTable { database: database.to_string(), table: Arc::new(table), pushes })
+    let types: Vec<Option<String>> = table.columns.iter().map(|c| Some(c.pg_type.clone())).collect();
+    let shown = super::exact::schema(&table.schema, &types);
+    Arc::new(SourceTable { database: database.to_string(), table: Arc::new(table), pushes, types, shown })
 }

@@ -128,7 +128,7 @@ pub fn arrow_of(name: &str) -> DataType {
         | "regcollation" => DataType::Int32,
         "float4" => DataType::Float32,
         "float8" => DataType::Float64,
-        "numeric" => DataType::Decimal128(38, 10),
+        "numeric" => crate::data::numeric::plain(),
         "date" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
         "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
@@ -275,20 +275,50 @@ pub struct PgTypes {
 impl TypePlanner for PgTypes {
     fn plan_type_field(&self, t: &SqlType) -> DfResult<Option<FieldRef>> {
         if let SqlType::Numeric(ExactNumberInfo::Precision(p)) | SqlType::Decimal(ExactNumberInfo::Precision(p)) = t {
-            let precision = u8::try_from(*p).unwrap_or(38).clamp(1, 38);
-            return Ok(Some(Arc::new(Field::new("", DataType::Decimal128(precision, 0), true))));
+            return numeric(*p, 0).map(Some);
         }
-        if matches!(t, SqlType::Numeric(ExactNumberInfo::PrecisionAndScale(..)) | SqlType::Decimal(ExactNumberInfo::PrecisionAndScale(..))) {
-            return Ok(None);
+        if let SqlType::Numeric(ExactNumberInfo::PrecisionAndScale(p, s)) | SqlType::Decimal(ExactNumberInfo::PrecisionAndScale(p, s)) = t {
+            return numeric(*p, *s).map(Some);
         }
-        Ok(written_name(t).map(|name| Arc::new(Field::new("", self.arrow(&name), true))))
+        match written_name(t) {
+            Some(name) => Ok(Some(Arc::new(Field::new("", self.arrow(&name), true)))),
+            // a name that sqlparser does not know either
+            None if custom_name(t).is_some() => {
+                let e = crate::error::Error::new(crate::error::Kind::UndefinedObject, format!("type \"{}\" does not exist", custom_name(t).unwrap_or_default()));
+                Err(super::error::carry(e))
+            }
+            None => Ok(None),
+        }
     }
+}
+
+/// `numeric(p, s)`. Errors: 22023 beyond PostgreSQL's own bounds, 0A000 beyond those of decimals here.
+fn numeric(p: u64, s: i64) -> DfResult<FieldRef> {
+    use crate::error::{Error, Kind};
+    if !(1..=1000).contains(&p) {
+        return Err(super::error::carry(Error::new(Kind::BadOption, format!("NUMERIC precision {p} must be between 1 and 1000"))));
+    }
+    let wide = crate::data::numeric::PRECISION;
+    let (Ok(precision), Ok(scale)) = (u8::try_from(p), i8::try_from(s)) else { return Err(too_wide(p, s)) };
+    // the two scales that mean more than their number are not given out
+    if precision > wide || scale < 0 || scale as u8 > precision || scale >= crate::data::numeric::PLAIN {
+        return Err(too_wide(p, s));
+    }
+    let arrow = if precision <= 38 { DataType::Decimal128(precision, scale) } else { DataType::Decimal256(precision, scale) };
+    Ok(Arc::new(Field::new("", arrow, true)))
+}
+
+fn too_wide(p: u64, s: i64) -> datafusion::error::DataFusionError {
+    let e = crate::error::Error::new(crate::error::Kind::NotSupported, format!("numeric({p},{s}) is not supported in queries"));
+    super::error::carry(e.with_hint("Queries compute with up to 76 digits, of which up to 36 are decimals."))
 }
 
 impl PgTypes {
     /// The field of a parameter of a type.
     pub fn parameter(&self, name: &str) -> FieldRef {
-        Arc::new(field("", name, self.arrow(name)))
+        // a name of an object is looked up when it is there
+        let arrow = if name.starts_with("reg") { DataType::Utf8 } else { self.arrow(name) };
+        Arc::new(field("", name, arrow))
     }
     fn arrow(&self, name: &str) -> DataType {
         match name {
