@@ -29,6 +29,12 @@ fn clients_are_served() {
     run("clients.py", &[]);
 }
 
+/// The same SQL to a real PostgreSQL and to the program over it: equal answers, but for what is marked in `tests/differential`.
+#[test]
+fn queries_answer_as_postgresql_does() {
+    run("differential.py", &[]);
+}
+
 /// TPC-H tables into PostgreSQL and the lake under changes, with STOP, START and kill -9 in snapshot and changes; equal at the end.
 #[test]
 fn the_journey_ends_equal() {

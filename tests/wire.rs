@@ -327,3 +327,41 @@ async fn an_error_points_at_the_character() {
     assert_eq!(e.code(), &SqlState::SYNTAX_ERROR);
     assert_eq!(e.position(), Some(&tokio_postgres::error::ErrorPosition::Original(20)));
 }
+
+/// A certificate of its own for a server, and the settings that name it.
+fn certificate(directory: &std::path::Path) -> Vec<String> {
+    let (cert, key) = (directory.join("server.crt"), directory.join("server.key"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    vec![format!("tls.cert={}", cert.display()), format!("tls.key={}", key.display())]
+}
+
+/// What comes before the handshake is nobody's: a man in the middle could have put it there (CVE-2021-23222 of PostgreSQL).
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_before_the_tls_handshake_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = certificate(directory.path());
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let server = Server::start(&directory.path().join("data"), &settings, &[]);
+    const SSL: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    const GSS: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
+    let login = start_up(&[("user", "standpipe")]);
+    for (before, answers) in [(SSL.to_vec(), "S"), ([GSS.as_slice(), &SSL].concat(), "NS")] {
+        let mut socket = TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection");
+        socket.write_all(&[before.as_slice(), &login, &message(b'Q', b"SELECT 1\0")].concat()).await.expect("sent");
+        let mut heard = Vec::new();
+        tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut heard)).await.expect("the server closes").ok();
+        let rest = heard.strip_prefix(answers.as_bytes()).unwrap_or_else(|| panic!("{heard:?}"));
+        // at most the alert of a handshake that failed: no message of the protocol
+        assert!(rest.is_empty() || rest[0] == 21, "{heard:?}");
+    }
+    let url = format!("postgresql://standpipe@127.0.0.1:{}/standpipe?sslmode=require", server.port);
+    let out = std::process::Command::new("psql").args(["-qAtX", "-c", "SELECT 1", &url]).env("PGPASSWORD", PASSWORD).output().expect("psql runs");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "1\n", "{}", String::from_utf8_lossy(&out.stderr));
+}

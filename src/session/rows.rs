@@ -121,10 +121,59 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Bounds;
     use super::*;
-    use arrow::datatypes::Schema;
+    use crate::config::Config;
+    use arrow::array::Int32Array;
+    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, true)]))
+    }
+
+    /// Batches of the given sizes, numbered on.
+    fn numbers(sizes: &[i32]) -> SendableRecordBatchStream {
+        let mut from = 0;
+        let batches: Vec<_> = sizes
+            .iter()
+            .map(|n| {
+                from += n;
+                Ok(RecordBatch::try_new(schema(), vec![Arc::new((from - n..from).collect::<Int32Array>())]).expect("a batch"))
+            })
+            .collect();
+        Box::pin(RecordBatchStreamAdapter::new(schema(), futures::stream::iter(batches)))
+    }
+
+    fn rows(stream: SendableRecordBatchStream, limit: u64) -> Rows {
+        Rows::new(schema(), stream, "SELECT".into(), &[], Style::of(&Config::default()), limit).expect("rows")
+    }
+
+    fn wire(room: usize) -> (Wire, tokio::io::DuplexStream) {
+        let (near, far) = tokio::io::duplex(room);
+        let bounds = Bounds { message: 1 << 20, send: 64, receive: 1024, stall: Duration::ZERO };
+        (Wire::new(Box::new(near), bounds, CancellationToken::new()), far)
+    }
+
+    fn watch() -> Watch {
+        Watch { cancel: CancellationToken::new(), deadline: None }
+    }
+
+    /// How many DataRow messages these bytes are.
+    fn counted(mut bytes: &[u8]) -> usize {
+        let mut count = 0;
+        while let [b'D', a, b, c, d, ..] = bytes {
+            bytes = &bytes[1 + u32::from_be_bytes([*a, *b, *c, *d]) as usize..];
+            count += 1;
+        }
+        assert!(bytes.is_empty());
+        count
+    }
 
     #[tokio::test]
     async fn a_query_that_panics_is_no_short_result() {
@@ -135,5 +184,63 @@ mod tests {
         assert!(batches.next().await.expect("one batch").is_some());
         assert_eq!(batches.next().await.expect_err("broken off").sqlstate(), "XX000");
         assert!(batches.next().await.expect("over").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_result_stops_at_a_row_limit_and_goes_on() {
+        let (mut wire, mut far) = wire(1 << 16);
+        let mut rows = rows(numbers(&[3, 0, 4]), 0);
+        assert_eq!(rows.pump(&mut wire, &watch(), 2).await.expect("sent"), (2, false));
+        assert_eq!(rows.pump(&mut wire, &watch(), 3).await.expect("sent"), (3, false));
+        assert_eq!(rows.pump(&mut wire, &watch(), 0).await.expect("sent"), (2, true));
+        assert_eq!(rows.pump(&mut wire, &watch(), 5).await.expect("over"), (0, true));
+        wire.flush().await.expect("flushed");
+        drop(wire);
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).await.expect("read");
+        assert_eq!(counted(&bytes), 7);
+    }
+
+    #[tokio::test]
+    async fn more_rows_than_are_allowed_are_an_error() {
+        let (mut wire, _far) = wire(1 << 16);
+        let Err(Fail::Statement(e)) = rows(numbers(&[3, 3]), 5).pump(&mut wire, &watch(), 0).await else { panic!("not refused") };
+        assert_eq!(e.sqlstate(), "54000");
+        // as many as are fetched are counted, not as many as there are
+        assert_eq!(rows(numbers(&[3, 3]), 5).pump(&mut wire, &watch(), 5).await.expect("sent"), (5, false));
+    }
+
+    #[tokio::test]
+    async fn cancels_and_deadlines_end_a_result_that_has_begun() {
+        for late in [false, true] {
+            let (mut wire, mut far) = wire(1 << 16);
+            let forever = futures::stream::iter([1]).chain(futures::stream::pending()).map(|_| Ok(RecordBatch::new_empty(schema())));
+            let mut rows = rows(Box::pin(RecordBatchStreamAdapter::new(schema(), forever)), 0);
+            let watch = Watch { deadline: late.then(|| Instant::now() + Duration::from_millis(20)), ..watch() };
+            let cancel = watch.cancel.clone();
+            if !late {
+                tokio::spawn(async move { cancel.cancel() });
+            }
+            let Err(Fail::Statement(e)) = rows.pump(&mut wire, &watch, 0).await else { panic!("not ended") };
+            assert_eq!((e.sqlstate(), e.message().contains("timeout")), ("57014", late));
+            drop(wire);
+            assert_eq!(far.read_to_end(&mut Vec::new()).await.expect("read"), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_ends_the_query() {
+        let (mut wire, far) = wire(1 << 16);
+        let (ended, told) = tokio::sync::oneshot::channel::<()>();
+        let stream = futures::stream::once(async move {
+            // held by the query as a source's connection is
+            let _held = ended;
+            std::future::pending::<datafusion::error::Result<RecordBatch>>().await
+        });
+        let mut rows = rows(Box::pin(RecordBatchStreamAdapter::new(schema(), stream)), 0);
+        drop(far);
+        assert!(matches!(rows.pump(&mut wire, &watch(), 0).await, Err(Fail::Connection(_))));
+        drop(rows);
+        assert!(tokio::time::timeout(Duration::from_secs(5), told).await.expect("let go of").is_err());
     }
 }
