@@ -12,7 +12,7 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::SessionState;
 use datafusion::functions::core::expr_ext::FieldAccessor;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
-use datafusion::logical_expr::expr::{Exists, InSubquery, ScalarFunction};
+use datafusion::logical_expr::expr::{Case, Exists, InSubquery, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Subquery,
@@ -75,25 +75,57 @@ fn resolve(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
         let names = NamePreserver::new(&node);
         node.map_expressions(|e| {
             let name = names.save(&e);
-            let new = e.transform_up(|e| applied(&state, e))?;
+            let new = replaced(&state, e, None)?;
             Ok(new.update_data(|e| name.restore(e)))
         })
     });
     done.map(|t| t.data)
 }
 
-fn applied(state: &Arc<SessionState>, e: Expr) -> DfResult<Transformed<Expr>> {
+/// Puts calls in the places of an expression's subqueries. Under `guard` they are made only for rows where it holds: a branch of a CASE is not
+/// evaluated for the rows of the others.
+fn replaced(state: &Arc<SessionState>, e: Expr, guard: Option<&Expr>) -> DfResult<Transformed<Expr>> {
+    e.transform_down(|e| match e {
+        Expr::Case(case) => {
+            let Case { expr, when_then_expr, else_expr } = case;
+            let part = |e: Box<Expr>, guard: Option<&Expr>| replaced(state, *e, guard).map(|t| Box::new(t.data));
+            let mut branches = Vec::with_capacity(when_then_expr.len());
+            for (when, then) in when_then_expr {
+                let condition = match &expr {
+                    Some(e) => (**e).clone().eq((*when).clone()),
+                    None => (*when).clone(),
+                };
+                let own = match guard {
+                    _ if has_subquery(&condition)? => guard.cloned(),
+                    Some(g) => Some(g.clone().and(condition)),
+                    None => Some(condition),
+                };
+                branches.push((part(when, guard)?, part(then, own.as_ref())?));
+            }
+            let expr = expr.map(|e| part(e, guard)).transpose()?;
+            let else_expr = else_expr.map(|e| part(e, guard)).transpose()?;
+            Ok(Transformed::new(Expr::Case(Case { expr, when_then_expr: branches, else_expr }), true, TreeNodeRecursion::Jump))
+        }
+        other => applied(state, other, guard),
+    })
+}
+
+fn has_subquery(e: &Expr) -> DfResult<bool> {
+    e.exists(|e| Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_))))
+}
+
+fn applied(state: &Arc<SessionState>, e: Expr, guard: Option<&Expr>) -> DfResult<Transformed<Expr>> {
     Ok(match e {
         Expr::ScalarSubquery(s) if !s.outer_ref_columns.is_empty() => {
             let returns = s.subquery.schema().field(0).data_type().clone();
-            Transformed::yes(Apply::call(state, &s, What::Value, returns, vec![])?)
+            Transformed::yes(Apply::call(state, &s, What::Value, returns, vec![], guard)?)
         }
         Expr::Exists(Exists { subquery, negated }) if !subquery.outer_ref_columns.is_empty() => {
-            let call = Apply::call(state, &subquery, What::Exists, DataType::Boolean, vec![])?;
+            let call = Apply::call(state, &subquery, What::Exists, DataType::Boolean, vec![], guard)?;
             Transformed::yes(if negated { !call } else { call })
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) if !subquery.outer_ref_columns.is_empty() => {
-            let call = Apply::call(state, &subquery, What::In, DataType::Boolean, vec![*expr])?;
+            let call = Apply::call(state, &subquery, What::In, DataType::Boolean, vec![*expr], guard)?;
             Transformed::yes(if negated { !call } else { call })
         }
         other => Transformed::no(other),
@@ -121,7 +153,7 @@ fn lateral(state: &Arc<SessionState>, join: &Join) -> DfResult<Option<LogicalPla
     let fields: Vec<Field> = right.fields().iter().enumerate().map(|(i, f)| Field::new(format!("c{i}"), f.data_type().clone(), true)).collect();
     let row = DataType::Struct(fields.clone().into());
     let list = DataType::List(Arc::new(Field::new("item", row, true)));
-    let call = Apply::call(state, subquery, What::Rows, list, vec![])?;
+    let call = Apply::call(state, subquery, What::Rows, list, vec![], None)?;
     let left: Vec<Expr> = join.left.schema().columns().into_iter().map(Expr::Column).collect();
     let with_list = left.iter().cloned().chain([call.alias(ROWS)]);
     let null_handling = if join.join_type == JoinType::Left { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
@@ -159,6 +191,8 @@ struct Apply {
     outer: Vec<Column>,
     what: What,
     returns: DataType,
+    /// The last argument says for which rows the value is wanted.
+    guarded: bool,
     state: Arc<SessionState>,
     signature: Signature,
 }
@@ -167,7 +201,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Apply {
     /// The call that takes the subquery's place.
-    fn call(state: &Arc<SessionState>, subquery: &Subquery, what: What, returns: DataType, more: Vec<Expr>) -> DfResult<Expr> {
+    fn call(state: &Arc<SessionState>, subquery: &Subquery, what: What, returns: DataType, more: Vec<Expr>, guard: Option<&Expr>) -> DfResult<Expr> {
         let mut outer: Vec<Column> = Vec::new();
         for e in &subquery.outer_ref_columns {
             if let Expr::OuterReferenceColumn(_, c) = e
@@ -176,10 +210,11 @@ impl Apply {
                 outer.push(c.clone());
             }
         }
-        let args: Vec<Expr> = outer.iter().cloned().map(Expr::Column).chain(more).collect();
+        // the guard is the last argument; subqueries in it are none of ours
+        let args: Vec<Expr> = outer.iter().cloned().map(Expr::Column).chain(more).chain(guard.cloned()).collect();
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let signature = Signature::any(args.len(), Volatility::Stable);
-        let apply = Apply { id, name: format!("subquery_{id}"), plan: (*subquery.subquery).clone(), outer, what, returns, state: state.clone(), signature };
+        let apply = Apply { id, name: format!("subquery_{id}"), plan: (*subquery.subquery).clone(), outer, what, returns, guarded: guard.is_some(), state: state.clone(), signature };
         let udf = AsyncScalarUDF::new(Arc::new(apply)).into_scalar_udf();
         Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), args)))
     }
@@ -314,7 +349,11 @@ impl AsyncScalarUDFImpl for Apply {
         let mut known: HashMap<Vec<ScalarValue>, ScalarValue> = HashMap::new();
         let mut out = Vec::with_capacity(args.number_rows);
         for i in 0..args.number_rows {
-            let row = columns.iter().map(|c| ScalarValue::try_from_array(c, i)).collect::<DfResult<Vec<_>>>()?;
+            let mut row = columns.iter().map(|c| ScalarValue::try_from_array(c, i)).collect::<DfResult<Vec<_>>>()?;
+            if self.guarded && row.pop() != Some(ScalarValue::Boolean(Some(true))) {
+                out.push(ScalarValue::try_from(&self.returns)?);
+                continue;
+            }
             let value = match known.get(&row) {
                 Some(v) => v.clone(),
                 None => {

@@ -43,7 +43,7 @@ struct Zone(arrow::array::timezone::Tz);
 
 impl Zone {
     fn named(name: &str) -> Result<Zone> {
-        let known = name.parse().or_else(|_| name.to_uppercase().parse());
+        let known: std::result::Result<arrow::array::timezone::Tz, _> = name.parse().or_else(|_| name.to_uppercase().parse());
         known.map(Zone).map_err(|_| Error::new(Kind::BadOption, format!("time zone \"{name}\" not recognized")))
     }
     fn of_session(c: &Call<'_>) -> Result<Zone> {
