@@ -3,6 +3,7 @@
 //! or `delay=milliseconds`.
 
 use crate::error::{Error, Kind, Result};
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -87,7 +88,7 @@ fn due(name: &'static str) -> Option<Action> {
 
 fn kill(name: &str) -> ! {
     // straight to the log's end: nothing that buffers comes after it
-    eprintln!("failpoint {name}: the process ends here");
+    let _ = writeln!(std::io::stderr(), "failpoint {name}: the process ends here");
     std::process::abort()
 }
 

@@ -128,7 +128,8 @@ fn log(config: &Config) -> Result<()> {
     let bare = level.chars().all(|c| c.is_ascii_alphabetic());
     let filter = if bare { format!("warn,standpipe={level},standpipe_catalog={level}") } else { level.to_string() };
     let filter = EnvFilter::builder().parse(filter).map_err(bad)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // a line that can't be written (the log's disk is full) is dropped: complaining about it on the same stderr would panic in whatever task logs
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if config.text("log.format") == "json" {
         lines.json().init();
     } else {
