@@ -137,17 +137,17 @@ async fn all(world: &mut World, n: usize, away_for: Duration) -> Outcome {
     world.drop_pipes().await;
     running(world).await?;
     swallowed_commits(world, n).await?;
-    cut(world, n).await?;
+    cut(world, 2 * n).await?;
     away(world, true, away_for).await?;
     away(world, false, away_for).await?;
-    blocked_target(world, Duration::from_secs(if n > 5 { 40 } else { 3 })).await?;
-    slow(world, 200_000, Duration::from_secs(2)).await?;
+    blocked_target(world, Duration::from_secs(if n > 5 { 40 } else { 2 })).await?;
+    slow(world, 200_000, Duration::from_secs(if n > 5 { 20 } else { 1 })).await?;
     stalled_source(world, Duration::from_secs(60)).await?;
     world.equal().await
 }
 
 async fn run(n: usize, away_for: Duration) {
-    let mut world = World::start_with(seed(), BULK_ROWS, &["source.timeout=4s"]).await;
+    let mut world = World::start_with(seed(), if n > 5 { BULK_ROWS } else { 6000 }, &["source.timeout=4s"]).await;
     let outcome = all(&mut world, n, away_for).await;
     let tally = world.tally();
     println!("checks: {}", tally.iter().map(|(what, n)| format!("{n} x {what}")).collect::<Vec<_>>().join(", "));
@@ -158,7 +158,7 @@ async fn run(n: usize, away_for: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn cuts_lose_and_double_nothing() {
     let _alone = alone().await;
-    run(3, Duration::from_secs(3)).await;
+    run(1, Duration::from_secs(1)).await;
 }
 
 /// The long form.

@@ -82,8 +82,8 @@ async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_chang
     Ok(())
 }
 
-async fn run(cycles: usize) -> (World, Score) {
-    let mut world = World::start(seed(), BULK_ROWS).await;
+async fn run(cycles: usize, rows: usize) -> (World, Score) {
+    let mut world = World::start(seed(), rows).await;
     let mut score = Score::default();
     while score.cycles < cycles {
         let share = (cycles - score.cycles).min(IN_SNAPSHOT + IN_CHANGES);
@@ -104,7 +104,7 @@ async fn run(cycles: usize) -> (World, Score) {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_lose_and_double_nothing() {
     let _alone = alone().await;
-    run(10).await;
+    run(6, 10_000).await;
 }
 
 /// The long form: `tests/faults/run --cycles 500 --seed N`.
@@ -113,7 +113,9 @@ async fn kills_lose_and_double_nothing() {
 async fn kills_long() {
     let _alone = alone().await;
     let cycles = std::env::var("STANDPIPE_FAULTS_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(500);
-    let (_world, score) = run(cycles).await;
-    let slow = score.recoveries.iter().filter(|r| **r > RECOVERY).count();
-    assert_eq!(slow, 0, "recoveries took longer than {RECOVERY:?}");
+    let (_world, score) = run(cycles, BULK_ROWS).await;
+    // on a machine that does other things too, more than the limit is allowed by saying so
+    let allowed = std::env::var("STANDPIPE_FAULTS_RECOVERY").ok().and_then(|s| s.parse().ok()).map_or(RECOVERY, Duration::from_secs);
+    let slow = score.recoveries.iter().filter(|r| **r > allowed).count();
+    assert_eq!(slow, 0, "recoveries took longer than {allowed:?}");
 }

@@ -295,7 +295,76 @@ async fn idle_pipe_lets_go(world: &mut World) -> Outcome {
     Ok(())
 }
 
-async fn all(world: &mut World, target: &Pg) -> Outcome {
+/// The source is restored from a backup: what we have read is not its history any more.
+async fn source_restored(world: &mut World, source: &Pg) -> Outcome {
+    world.workload.pause().await;
+    source.inner().await.backup().await;
+    world.workload.resume();
+    world.flows(STUCK).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.flows(STUCK).await?;
+    world.look(false);
+    source.inner().await.restore().await;
+    for (pipe, _) in PIPES {
+        failed(world, pipe, &["RESYNC PIPE"]).await?;
+    }
+    resync(world, &["to_pg", "to_lake"]).await?;
+    world.tallied("source restored", 2);
+    Ok(())
+}
+
+/// SIGTERM under load ends in time, and the next start goes on.
+async fn ended_politely(world: &mut World) -> Outcome {
+    let began = Instant::now();
+    let code = tokio::task::block_in_place(|| world.server.stop());
+    if code != Some(0) || began.elapsed() > Duration::from_secs(35) {
+        return Err(format!("SIGTERM ended with {code:?} after {:?}", began.elapsed()));
+    }
+    world.restart("").await;
+    world.flows(STUCK).await?;
+    world.equal().await?;
+    world.tallied("SIGTERM", 1);
+    Ok(())
+}
+
+/// Sessions are ended by an administrator, at both ends, again and again.
+async fn sessions_ended(world: &mut World) -> Outcome {
+    let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'standpipe%'";
+    for _ in 0..6 {
+        world.pause(50, 500).await;
+        world.source.run(sql).await?;
+        world.pause(0, 200).await;
+        world.target.run(sql).await?;
+        world.tallied("sessions ended", 2);
+    }
+    world.flows(STUCK).await?;
+    world.equal().await
+}
+
+/// Settings of both servers that change the form of values, and a statement_timeout that no snapshot would live through.
+async fn settings_changed(world: &mut World) -> Outcome {
+    let settings = [("datestyle", "'SQL, DMY'"), ("bytea_output", "'escape'"), ("timezone", "'Asia/Shanghai'"), ("statement_timeout", "'1s'"), ("default_transaction_isolation", "'serializable'"), ("lock_timeout", "'100ms'")];
+    for system in [world.source.clone(), world.target.clone()] {
+        for (name, value) in settings {
+            system.run(&format!("alter system set {name} = {value}")).await?;
+        }
+        system.run("select pg_reload_conf()").await?;
+    }
+    world.server.kill();
+    world.restart("").await;
+    world.flows(STUCK).await?;
+    let outcome = world.equal().await;
+    for system in [world.source.clone(), world.target.clone()] {
+        for (name, _) in settings {
+            system.run(&format!("alter system reset {name}")).await?;
+        }
+        system.run("select pg_reload_conf()").await?;
+    }
+    world.tallied("settings changed", settings.len() as u64 * 2);
+    outcome
+}
+
+async fn all(world: &mut World, source: &Pg, target: &Pg) -> Outcome {
     running(world).await?;
     let mut faults = Vec::new();
     macro_rules! act {
@@ -311,6 +380,10 @@ async fn all(world: &mut World, target: &Pg) -> Outcome {
         }};
     }
     act!("idle pipe", idle_pipe_lets_go(world));
+    act!("sessions ended", sessions_ended(world));
+    act!("ended politely", ended_politely(world));
+    act!("settings changed", settings_changed(world));
+    act!("source restored", source_restored(world, source));
     act!("slots of others", slots_of_others(world));
     act!("slot advanced", slot_advanced(world));
     act!("publications", publications(world));
@@ -328,8 +401,8 @@ async fn all(world: &mut World, target: &Pg) -> Outcome {
 async fn people_lose_and_double_nothing() {
     let _alone = alone().await;
     let (source, target) = tokio::join!(Pg::start(&[]), Pg::start(&[]));
-    let (source, target): (Arc<dyn System>, Arc<Pg>) = (Arc::new(source), Arc::new(target));
-    let mut world = World::of(seed(), 3000, source, target.clone(), &[]).await;
-    let outcome = all(&mut world, &target).await;
+    let (source, target): (Arc<Pg>, Arc<Pg>) = (Arc::new(source), Arc::new(target));
+    let mut world = World::of(seed(), 3000, source.clone(), target.clone(), &[]).await;
+    let outcome = all(&mut world, &source, &target).await;
     world.check(outcome);
 }
