@@ -44,11 +44,12 @@ pub async fn set_up(engine: &Arc<Engine>) -> Result<()> {
     Ok(())
 }
 
-/// Prints a psql line and then, until it is cancelled, one live line: rows, changes per second, lag.
-pub async fn progress(engine: Arc<Engine>, psql: String, done: CancellationToken) {
+/// Prints a psql line and the dashboard's address, and then, until it is cancelled, one live line: rows, changes per second, lag.
+pub async fn progress(engine: Arc<Engine>, psql: String, dashboard: Option<String>, done: CancellationToken) {
     let mut err = std::io::stderr();
     let live = err.is_terminal();
-    let _ = writeln!(err, "\n  {psql}\n\n  try: SHOW PIPES;   SELECT status, count(*) FROM lake.orders GROUP BY status;   HELP;\n");
+    let dashboard = dashboard.map_or(String::new(), |url| format!("  dashboard: {url}\n"));
+    let _ = writeln!(err, "\n  {psql}\n{dashboard}\n  try: SHOW PIPES;   SELECT status, count(*) FROM lake.orders GROUP BY status;   HELP;\n");
     let (mut last, mut at) = (None, Instant::now());
     loop {
         tokio::select! {

@@ -1,10 +1,12 @@
 //! The one shared context of a running server: settings, catalog, pipes, queries, live sessions. Statements are carried out against it.
 
 mod bootstrap;
+mod guesses;
 #[cfg(feature = "lake")]
 mod lake;
 pub mod sessions;
 
+pub use guesses::Guesses;
 pub use sessions::{LiveSession, SessionGuard, SessionRegistry};
 
 use crate::config::Config;
@@ -34,6 +36,8 @@ pub struct Engine {
     pub query: QueryEngine,
     /// Who is connected.
     pub sessions: SessionRegistry,
+    /// Who has tried wrong passwords.
+    pub guesses: Arc<Guesses>,
     /// When the server started.
     pub started_at: SystemTime,
 }
@@ -65,7 +69,9 @@ impl Engine {
         let query = QueryEngine::new(config.clone(), data_dir.clone())?;
         #[cfg(feature = "lake")]
         let query = query.with_lake(Arc::new(lake::OwnLake::open(config.clone(), &data_dir)?));
-        let engine = Engine { config, data_dir, catalog, linker, pipes, query, sessions: SessionRegistry::default(), started_at: SystemTime::now() };
+        let guesses = Arc::new(Guesses::new(&config));
+        let sessions = SessionRegistry::default();
+        let engine = Engine { config, data_dir, catalog, linker, pipes, query, sessions, guesses, started_at: SystemTime::now() };
         engine.pipes.start();
         Ok(Arc::new(engine))
     }

@@ -90,7 +90,7 @@ impl Output {
 
 /// What a statement's queries are run for: the session's facts, the catalog as it sees it, the system views.
 fn query_env<'a>(engine: &Arc<Engine>, session: &'a SessionState, snapshot: &Arc<Snapshot>) -> QueryEnv<'a> {
-    let views = ViewContext { engine: engine.clone(), snapshot: snapshot.clone(), user: session.user.clone(), settings: Arc::new(session.settings.clone()) };
+    let views = ViewContext::new(engine.clone(), snapshot.clone(), session.user.clone(), Arc::new(session.settings.clone()));
     QueryEnv {
         database: &session.database,
         user: &session.user,

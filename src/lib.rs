@@ -8,10 +8,12 @@
 pub mod config;
 pub mod error;
 pub mod failpoint;
+pub mod metrics;
 pub mod rights;
 pub mod scram;
-// layer 2: what flows
+// layer 2: what flows, and what our ports need
 pub mod data;
+pub mod tls;
 // layer 3: the contract, and the systems behind it
 pub mod plugin;
 // layer 4: between plugins and catalog
@@ -32,6 +34,7 @@ pub mod plan;
 pub mod execute;
 // layer 11: clients
 pub mod session;
+pub mod web;
 // layer 12: the program
 pub mod demo;
 pub mod server;

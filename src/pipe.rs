@@ -11,6 +11,7 @@ mod flush;
 mod intake;
 pub mod ledger;
 pub mod linked;
+pub mod measure;
 pub mod options;
 mod provision;
 pub mod restart;
@@ -26,6 +27,7 @@ pub mod supervisor;
 mod testing;
 mod window;
 
+pub use measure::Measures;
 pub use session::Control;
 pub use state::{Phase, TableState};
 pub use status::{OperatorStatus, PipeStatus, TableStatus};

@@ -121,6 +121,17 @@ pub struct Plugin {
     /// Removes what a pipe left at this end (slot, publication, marks, staging), repeatably; names what could not be removed. Of a source: what
     /// the source object itself, whose UUID is given, holds in this process; called when it is removed for good.
     pub release: fn(OpenRequest, Uuid) -> BoxFuture<'static, Vec<Leftover>>,
+    /// Extractors: what the source has and keeps for a pipe, running or not. None where it does not count in bytes, or has nothing of the pipe.
+    pub backlog: fn(OpenRequest, Uuid) -> BoxFuture<'static, Result<Option<Backlog>>>,
+}
+
+/// Bytes of a source's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// After what the pipe has confirmed.
+    pub behind: u64,
+    /// Kept for the pipe. More than `behind`: it begins where the oldest transaction began that was open then.
+    pub held: u64,
 }
 
 /// How a plugin is opened, by role.
@@ -556,6 +567,11 @@ pub fn wire_allowed(table: &TableVersion) -> bool {
 /// The default of `release` for plugins that leave nothing behind.
 pub fn nothing_left(_: OpenRequest, _: Uuid) -> BoxFuture<'static, Vec<Leftover>> {
     Box::pin(async { Vec::new() })
+}
+
+/// The default of `backlog`.
+pub fn no_backlog(_: OpenRequest, _: Uuid) -> BoxFuture<'static, Result<Option<Backlog>>> {
+    Box::pin(async { Ok(None) })
 }
 
 /// The default of `pushes`.

@@ -90,6 +90,11 @@ impl QueryEngine {
         self.prototype.register_udtf(name, function);
     }
 
+    /// Bytes that queries have reserved of `query.memory-limit`.
+    pub fn reserved_memory(&self) -> usize {
+        self.prototype.runtime_env().memory_pool.reserved()
+    }
+
     /// Resolves a statement: names, types, parameters. `declared` are the parameter types the client gave (OIDs; None or 0: not told).
     /// Errors: 0A000 for what is no query, 42P01, 42703, 42883, 42702, 3D000 and the like.
     pub async fn plan(&self, env: &QueryEnv<'_>, statement: &Statement, declared: &[Option<u32>]) -> Result<Planned> {

@@ -1,4 +1,4 @@
-//! A running server: builds the engine, binds, accepts within bounds, and stops in order (sessions, then pipes and catalog).
+//! A running server: builds the engine, binds, accepts within bounds, and stops in order (sessions, then pipes and catalog, the dashboard last).
 
 mod configuration;
 
@@ -9,6 +9,7 @@ use crate::demo;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::session::{Front, Peer, connect};
+use crate::web::Web;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// Its Unix socket, if it has one.
     pub socket: Option<PathBuf>,
+    /// Its dashboard, if it has one.
+    pub web: Option<Web>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -43,8 +46,10 @@ impl Server {
     /// Opens the data directory, binds and begins to serve. Errors: whatever prevents that; 22023 for an address that is not allowed yet.
     pub async fn start(config: Config) -> Result<Server> {
         let config = Arc::new(config);
+        // what is taken is said before anything is opened
+        let (listeners, web) = (bind(&config, "listen").await?, bind(&config, "http").await?);
         let engine = Engine::open(config.clone(), PathBuf::from(config.text("data"))).await?;
-        match Self::serve(engine.clone(), &config).await {
+        match Self::serve(engine.clone(), &config, listeners, web) {
             Ok(server) => Ok(server),
             Err(e) => {
                 engine.shutdown().await;
@@ -53,24 +58,20 @@ impl Server {
         }
     }
 
-    async fn serve(engine: Arc<Engine>, config: &Config) -> Result<Server> {
-        let listen = config.text("listen");
-        let asked = resolve(listen).await?;
-        if engine.admin_password_is_generated() && asked.iter().any(|a| !a.ip().is_loopback()) {
-            let e = Error::new(Kind::BadOption, format!("listening on {listen} is refused while the password is the generated one"));
-            return Err(e.with_hint("Start on 127.0.0.1 and run ALTER USER standpipe PASSWORD '...', or set STANDPIPE_PASSWORD at the first start."));
+    fn serve(engine: Arc<Engine>, config: &Config, listeners: Vec<TcpListener>, web: Vec<TcpListener>) -> Result<Server> {
+        for (setting, bound) in [("listen", &listeners), ("http", &web)] {
+            let loopback = bound.iter().all(|l| l.local_addr().is_ok_and(|a| a.ip().is_loopback()));
+            if engine.admin_password_is_generated() && !loopback {
+                let e = Error::new(Kind::BadOption, format!("listening on {} is refused while the password is the generated one", config.text(setting)));
+                return Err(e.with_hint("Start on 127.0.0.1 and run ALTER USER standpipe PASSWORD '...', or set STANDPIPE_PASSWORD at the first start."));
+            }
         }
         let front = Arc::new(Front::new(engine.clone())?);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let startups = Arc::new(Semaphore::new(config.count("max_startup_connections")));
+        let web = if web.is_empty() { None } else { Some(Web::serve(engine.clone(), web)?) };
         let mut addresses: Vec<SocketAddr> = Vec::new();
-        for mut address in asked {
-            if let (0, Some(first)) = (address.port(), addresses.first()) {
-                // one port for all addresses of a name
-                address.set_port(first.port());
-            }
-            let bind = |e: std::io::Error| Error::new(Kind::Io, format!("could not listen on {address}")).with_detail(e.to_string()).because(e);
-            let listener = TcpListener::bind(address).await.map_err(bind)?;
+        for listener in listeners {
             addresses.push(listener.local_addr()?);
             tasks.spawn(accept_tcp(listener, front.clone(), startups.clone(), stop.clone(), tasks.clone()));
         }
@@ -85,8 +86,9 @@ impl Server {
             tasks.spawn(accept_unix(listener, own, front.clone(), startups, stop.clone(), tasks.clone()));
         }
         let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        tracing::info!(listen = %list, socket = path.as_deref().map(|p| p.display().to_string()), version = env!("CARGO_PKG_VERSION"), "ready");
-        Ok(Server { engine, addresses, socket: path, stop, tasks })
+        let http = web.as_ref().and_then(Web::url);
+        tracing::info!(listen = %list, http, socket = path.as_deref().map(|p| p.display().to_string()), version = env!("CARGO_PKG_VERSION"), "ready");
+        Ok(Server { engine, addresses, socket: path, web, stop, tasks })
     }
 
     /// A line that connects psql.
@@ -102,6 +104,7 @@ impl Server {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();
+        self.web.iter().for_each(Web::stopping);
         self.engine.sessions.terminate_all();
         if tokio::time::timeout(SESSION_FAREWELL, self.tasks.wait()).await.is_err() {
             tracing::warn!("some sessions did not end in time");
@@ -110,14 +113,37 @@ impl Server {
             let _ = std::fs::remove_file(path);
         }
         self.engine.shutdown().await;
+        if let Some(web) = self.web {
+            web.shutdown().await;
+        }
         tracing::info!("stopped");
     }
 }
 
-async fn resolve(listen: &str) -> Result<Vec<SocketAddr>> {
-    let bad = |e: String| Error::new(Kind::BadOption, format!("invalid value for parameter \"listen\": \"{listen}\"")).with_detail(e).with_hint("Use an address and a port, such as 127.0.0.1:5433.");
-    let found: Vec<SocketAddr> = tokio::net::lookup_host(listen).await.map_err(|e| bad(e.to_string()))?.collect();
-    if found.is_empty() { Err(bad("it names no address".into())) } else { Ok(found) }
+/// Binds all addresses that a setting names; none if it is empty. Errors: 22023 for what is no address, 58030 for one that is taken.
+async fn bind(config: &Config, setting: &str) -> Result<Vec<TcpListener>> {
+    let listen = config.text(setting);
+    if listen.is_empty() && setting == "http" {
+        return Ok(Vec::new());
+    }
+    let bad = |e: String| Error::new(Kind::BadOption, format!("invalid value for parameter \"{setting}\": \"{listen}\"")).with_detail(e).with_hint("Use an address and a port, such as 127.0.0.1:5433.");
+    let asked: Vec<SocketAddr> = tokio::net::lookup_host(listen).await.map_err(|e| bad(e.to_string()))?.collect();
+    if asked.is_empty() {
+        return Err(bad("it names no address".into()));
+    }
+    let mut bound: Vec<TcpListener> = Vec::new();
+    for mut address in asked {
+        if let (0, Some(first)) = (address.port(), bound.first()) {
+            // one port for all addresses of a name
+            address.set_port(first.local_addr()?.port());
+        }
+        let failed = |e: std::io::Error| {
+            let e = Error::new(Kind::Io, format!("could not listen on {address}")).with_detail(e.to_string()).because(e);
+            e.with_hint(format!("Give another address with --{setting}; port 0 takes a free one."))
+        };
+        bound.push(TcpListener::bind(address).await.map_err(failed)?);
+    }
+    Ok(bound)
 }
 
 /// The Unix socket in the data directory, named after the port. A socket that is there is a dead server's: the directory is locked.
@@ -227,7 +253,7 @@ pub async fn demo(config: Config) -> Result<()> {
     let server = Server::start(config).await?;
     demo::set_up(&server.engine).await?;
     let done = CancellationToken::new();
-    let progress = tokio::spawn(demo::progress(server.engine.clone(), server.psql(), done.clone()));
+    let progress = tokio::spawn(demo::progress(server.engine.clone(), server.psql(), server.web.as_ref().and_then(Web::url), done.clone()));
     signals.next().await;
     done.cancel();
     let _ = progress.await;

@@ -31,6 +31,7 @@ pub use wire::Bounds;
 use crate::config::Config;
 use crate::engine::{Engine, LiveSession, SessionGuard};
 use crate::error::{Error, Kind, Result};
+use crate::metrics::PROGRAM;
 use crate::plan::{Block, Notice, SessionState, options::is_secret};
 use cursors::Cursors;
 use message::Message;
@@ -76,7 +77,7 @@ impl Front {
             stall: config.duration("send_timeout"),
         };
         let places = Arc::new(Semaphore::new(config.count("max_connections")));
-        let (tls, logins) = (Tls::load(&config)?, Logins::new(&config));
+        let (tls, logins) = (Tls::load(&config)?, Logins::new(&config, engine.guesses.clone()));
         Ok(Front { engine, config, tls, keys: CancelKeys::default(), logins, places, bounds, last_pid: AtomicI32::new(0) })
     }
     fn next_pid(&self) -> i32 {
@@ -109,6 +110,7 @@ impl Session {
     fn new(front: &Front, wire: Wire, ready: startup::Ready) -> Session {
         let startup::Ready { role, database, settings, client_addr, pid, key, place, terminate } = ready;
         let application_name = settings.text("application_name").to_string();
+        PROGRAM.sessions.add(1);
         let live = front.engine.sessions.register(LiveSession {
             pid,
             user: role.name.clone(),
@@ -217,7 +219,12 @@ impl Session {
             Message::Parse { name, query, types } => self.parse(&name, &query, &types).await,
             Message::Bind(bind) => self.bind(bind),
             Message::Describe(target) => self.describe(&target),
-            Message::Execute { portal, max_rows } => self.execute(&portal, max_rows).await,
+            Message::Execute { portal, max_rows } => {
+                let began = Instant::now();
+                let outcome = self.execute(&portal, max_rows).await;
+                PROGRAM.statement(began.elapsed());
+                outcome
+            }
             Message::Close(target) => self.close(&target),
             Message::CopyRemains | Message::Terminate => Ok(()),
         };
@@ -245,6 +252,7 @@ impl Session {
         if e.kind() == Kind::Internal {
             tracing::error!(pid = self.state.pid, error = %e, cause = ?std::error::Error::source(e), "internal error");
         }
+        PROGRAM.error(e.sqlstate());
         reply::error(&mut self.wire, "ERROR", e, text).map_err(Closed::Fatal)
     }
 

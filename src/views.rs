@@ -5,6 +5,7 @@
 mod audit_log;
 mod cleanups;
 mod grants;
+pub mod metrics;
 mod pipe_checkpoints;
 mod pipe_details;
 mod pipe_events;
@@ -18,6 +19,7 @@ mod pipeplugins;
 mod pipes;
 mod plugin_options;
 mod settings;
+mod source_tables;
 mod sources;
 mod sql_commands;
 mod stages;
@@ -63,6 +65,7 @@ pub const VIEWS: &[View] = &[
     audit_log::VIEW,
     cleanups::VIEW,
     grants::VIEW,
+    metrics::VIEW,
     pipe_checkpoints::VIEW,
     pipe_details::VIEW,
     pipe_events::VIEW,
@@ -76,6 +79,7 @@ pub const VIEWS: &[View] = &[
     pipes::VIEW,
     plugin_options::VIEW,
     settings::VIEW,
+    source_tables::VIEW,
     sources::VIEW,
     sql_commands::VIEW,
     stages::VIEW,
@@ -97,12 +101,26 @@ pub struct ViewContext {
     pub user: String,
     /// The reader's values over the server's settings.
     pub settings: Arc<crate::config::Config>,
+    /// One pipe alone, by name.
+    pub pipe: Option<String>,
+    /// So many entries of each history, the newest.
+    pub newest: u32,
 }
 
 impl ViewContext {
+    /// Of everything there is.
+    pub fn new(engine: Arc<Engine>, snapshot: Arc<Snapshot>, user: String, settings: Arc<crate::config::Config>) -> ViewContext {
+        ViewContext { engine, snapshot, user, settings, pipe: None, newest: u32::MAX }
+    }
+    /// Of one pipe alone, and the newest entries of its histories.
+    #[must_use]
+    pub fn of_pipe(self, name: &str, newest: u32) -> ViewContext {
+        ViewContext { pipe: Some(name.to_string()), newest, ..self }
+    }
     /// Pipes that are not dropped, by name.
     fn pipes(&self) -> Vec<Arc<Versioned<Pipe>>> {
-        let mut all: Vec<_> = self.snapshot.scan::<Pipes>().map(|(_, p)| p).filter(|p| p.desired != Desired::Dropped).collect();
+        let wanted = |p: &Pipe| p.desired != Desired::Dropped && self.pipe.as_ref().is_none_or(|name| *name == p.name);
+        let mut all: Vec<_> = self.snapshot.scan::<Pipes>().map(|(_, p)| p).filter(|p| wanted(p)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -116,12 +134,17 @@ impl View {
     pub fn arrow_schema(&self) -> SchemaRef {
         rows::schema(&self.specs())
     }
-    /// Reads it. Reading needs `standpipe_read`, but for what every PostgreSQL client asks.
-    pub fn read(&self, cx: &ViewContext) -> Result<RecordBatch> {
+    /// Reading needs `standpipe_read`, but for what every PostgreSQL client asks. Errors: 42501.
+    fn may_read(&self, cx: &ViewContext) -> Result<()> {
         if self.schema == "standpipe" && level(&cx.snapshot, &cx.user) < Right::Read {
             let e = Error::new(Kind::NoRight, format!("permission denied for view {}", self.name));
             return Err(e.with_hint(format!("An admin can run: GRANT standpipe_read TO \"{}\".", cx.user)));
         }
+        Ok(())
+    }
+    /// Reads it. Errors: 42501.
+    pub fn read(&self, cx: &ViewContext) -> Result<RecordBatch> {
+        self.may_read(cx)?;
         rows::batch(&self.specs(), &(self.rows)(cx)?)
     }
 }
@@ -157,6 +180,11 @@ impl TableProvider for ViewTable {
         let plan = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(plan)
     }
+}
+
+/// A view by name. Errors: a name of ours that is none.
+pub fn find(name: &str) -> Result<&'static View> {
+    VIEWS.iter().find(|v| v.name == name).ok_or_else(|| Error::internal(format!("there is no view {name}")))
 }
 
 /// A time as rows hold it.

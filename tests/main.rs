@@ -9,4 +9,5 @@ mod prerequisites;
 mod scripts;
 mod support;
 mod tidy;
+mod web;
 mod wire;

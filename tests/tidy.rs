@@ -21,7 +21,7 @@ const TEST_FOLDER: &str = "/testing/";
 const LAYERS: &[(usize, &[&str])] = &[
     (0, &["error"]),
     (1, &["config", "failpoint", "metrics", "rights", "scram"]),
-    (2, &["data"]),
+    (2, &["data", "tls"]),
     (3, &["plugin"]),
     (4, &["link", "synced", "chunk", "diff"]),
     (5, &["pipe", "batch"]),

@@ -13,6 +13,12 @@ use chrono::DateTime;
 use std::path::Path;
 use std::sync::Arc;
 
+/// `standpipe check`: what is wrong with the server's lake, without changing it.
+pub async fn verify(config: Arc<Config>, data_dir: &Path) -> Result<verify::Verified> {
+    let request = OpenRequest { source: None, connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf() };
+    verify::verify(&request).await
+}
+
 /// Reads the server's lake.
 #[derive(Debug)]
 pub struct OwnLake {

@@ -166,6 +166,7 @@ impl Session {
         self.cx.ledger.write(entry).await?;
         (self.last_flush, self.last_note) = (Some(Instant::now()), Instant::now());
         tracing::debug!(pipe = %self.cx.pipe.name, seq = flush.seq, end = %flush.end, took = ?flush.began.elapsed(), "flushed");
+        self.cx.live.took(flush.began.elapsed());
         self.cx.live.tables(&self.book.now.tables);
         self.cx.live.forget(&flush.left);
         self.cx.live.reached(&flush.end);

@@ -1,10 +1,11 @@
 //! What is to be seen of a running pipe: plain values that views read, kept by the session as it works.
 
 use super::checkpoint::{Fault, Tables};
+use super::measure::{Measures, Totals};
 use super::state::{Connection, ConnectionEvent, Phase, TableState, phase};
 use crate::chunk::Copied;
 use crate::data::{Position, TableId, TableName};
-use crate::plugin::{Counts, Flushed};
+use crate::plugin::{Backlog, Counts, Flushed};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +28,8 @@ pub struct PipeStatus {
     pub start_position: Option<Position>,
     /// Everything at or before it is durable in the target.
     pub position: Option<Position>,
-    /// Seconds between the source's last commit that is known and the last one that is durable in the target; None before the first.
+    /// Seconds between the source's last commit that is known and the last one that is durable in the target; None before the first, and while
+    /// the pipe does not follow its source.
     pub lag_seconds: Option<f64>,
     /// Changes taken and not yet flushed.
     pub remaining_event_count: u64,
@@ -121,6 +123,8 @@ struct Inner {
     meters: [Meter; 3],
     parallelism: usize,
     since: std::time::Instant,
+    totals: Totals,
+    backlog: Option<Backlog>,
 }
 
 /// The cell that a session writes and everybody reads. Locks are held for plain assignments only.
@@ -151,6 +155,8 @@ impl Live {
             meters: [Meter::default(); 3],
             parallelism: 1,
             since: std::time::Instant::now(),
+            totals: Totals::default(),
+            backlog: None,
         };
         Live { uuid, inner: Mutex::new(inner) }
     }
@@ -160,12 +166,7 @@ impl Live {
         let i = self.inner.lock();
         let states = i.states();
         let exception = i.exception.clone().or_else(|| i.tables.values().find_map(|t| t.exception.as_ref().map(|f| named(f, &t.name))));
-        let lag = match (i.durable_time, i.taken_time) {
-            (_, Some(_)) if i.pending == 0 => Some(0.0),
-            (Some(durable), Some(taken)) => Some((taken - durable).max(0) as f64 / MICROS),
-            (None, Some(taken)) => Some((chrono::Utc::now().timestamp_micros() - taken).max(0) as f64 / MICROS),
-            _ => None,
-        };
+        let lag = i.lag();
         let elapsed = i.since.elapsed().as_secs_f64();
         let share = |d: Duration| if elapsed > 0.0 { (d.as_secs_f64() / elapsed * 100.0).min(100.0) } else { 0.0 };
         let operator = |n: usize, operator, parallelism| {
@@ -195,6 +196,27 @@ impl Live {
         }
     }
 
+    /// In numbers, without its tables.
+    pub fn measures(&self) -> Measures {
+        let i = self.inner.lock();
+        let states = i.states();
+        let mut tables = std::collections::BTreeMap::new();
+        states.iter().for_each(|s| *tables.entry(*s).or_insert(0) += 1);
+        let (done, all) = i.chunks.values().fold((0, 0), |(d, a), (done, all)| (d + done, a + all));
+        Measures {
+            phase: phase(i.connection, &states),
+            tables,
+            lag_seconds: i.lag(),
+            pending: i.pending,
+            last_change_at: i.tables.values().filter_map(|t| t.last_change_at).max(),
+            snapshot_rows: i.tables.values().map(|t| t.snapshot_rows).sum(),
+            snapshot_expected: i.tables.values().filter_map(|t| t.snapshot_rows_total).reduce(|a, b| a + b),
+            chunks: (!i.chunks.is_empty()).then_some((done, all)),
+            totals: i.totals.clone(),
+            backlog: i.backlog,
+        }
+    }
+
     /// The phase alone.
     pub fn phase(&self) -> Phase {
         let i = self.inner.lock();
@@ -207,7 +229,15 @@ impl Live {
 
     pub(super) fn set_connection(&self, connection: Connection, exception: Option<Fault>, retry_at: Option<i64>) {
         let mut i = self.inner.lock();
+        i.totals.exceptions += u64::from(exception.is_some());
+        i.totals.restarts += u64::from(connection == Connection::Retrying);
         (i.connection, i.exception, i.retry_at) = (connection, exception, retry_at);
+    }
+
+    /// As it was when it was last noted, in an earlier life of the server: nothing of it is counted.
+    pub(super) fn restore(&self, connection: Connection, exception: Option<Fault>) {
+        let mut i = self.inner.lock();
+        (i.connection, i.exception) = (connection, exception);
     }
 
     /// Both ends agree with the catalog. A STOP that came meanwhile stays PAUSING.
@@ -253,9 +283,12 @@ impl Live {
     /// What the checkpoint says.
     pub(super) fn tables(&self, marks: &Tables) {
         let mut i = self.inner.lock();
+        let at_work = i.connection == Connection::Up;
         for (id, mark) in marks {
             if let Some(t) = i.tables.get_mut(id) {
+                let failed = at_work && t.exception.is_none() && mark.error.is_some();
                 (t.phase, t.exception) = (mark.state, mark.error.clone());
+                i.totals.exceptions += u64::from(failed);
             }
         }
     }
@@ -289,6 +322,16 @@ impl Live {
         self.inner.lock().start_position = position;
     }
 
+    /// It has a place in the source's log.
+    pub(super) fn is_provisioned(&self) -> bool {
+        self.inner.lock().start_position.is_some()
+    }
+
+    /// What the source has for it, as far as that is known now.
+    pub(super) fn backlog(&self, backlog: Option<Backlog>) {
+        self.inner.lock().backlog = backlog;
+    }
+
     /// Everything up to here is durable.
     pub(super) fn reached(&self, position: &Position) {
         let mut i = self.inner.lock();
@@ -312,12 +355,17 @@ impl Live {
         let mut i = self.inner.lock();
         for (id, c) in &flushed.tables {
             if let Some(t) = i.tables.get_mut(id) {
-                let n = &mut t.counts;
-                (n.inserts, n.updates, n.deletes) = (n.inserts + c.inserts, n.updates + c.updates, n.deletes + c.deletes);
-                (n.truncates, n.lossy) = (n.truncates + c.truncates, n.lossy + c.lossy);
+                add(&mut t.counts, c);
             }
+            add(&mut i.totals.changes, c);
         }
         i.meters[2].bytes += flushed.bytes;
+        i.totals.bytes += flushed.bytes;
+    }
+
+    /// How long a flush took, from its number to the catalog's record.
+    pub(super) fn took(&self, flush: Duration) {
+        self.inner.lock().totals.flushes.observe(flush);
     }
 
     /// The chunks of a table: done, in all, rows in all.
@@ -343,6 +391,8 @@ impl Live {
             t.snapshot_rows += copied.rows;
             t.counts.lossy += copied.lossy;
         }
+        let t = &mut i.totals;
+        (t.copied, t.bytes, t.changes.lossy) = (t.copied + copied.rows, t.bytes + copied.bytes, t.changes.lossy + copied.lossy);
         for m in &mut i.meters {
             (m.rows_in, m.rows_out, m.bytes) = (m.rows_in + copied.rows, m.rows_out + copied.rows, m.bytes + copied.bytes);
         }
@@ -358,6 +408,20 @@ impl Live {
 }
 
 impl Inner {
+    /// Seconds between the source's last commit that is known and the last one that is durable. Not known while the pipe does not follow its
+    /// source: what happens there meanwhile nobody sees.
+    fn lag(&self) -> Option<f64> {
+        if self.connection != Connection::Up {
+            return None;
+        }
+        match (self.durable_time, self.taken_time) {
+            (_, Some(_)) if self.pending == 0 => Some(0.0),
+            (Some(durable), Some(taken)) => Some((taken - durable).max(0) as f64 / MICROS),
+            (None, Some(taken)) => Some((chrono::Utc::now().timestamp_micros() - taken).max(0) as f64 / MICROS),
+            _ => None,
+        }
+    }
+
     fn states(&self) -> Vec<TableState> {
         self.tables.values().map(|t| self.shown.get(&t.table_id).copied().unwrap_or(t.phase)).collect()
     }
@@ -374,6 +438,11 @@ impl Inner {
             n => (rate > 0.0).then(|| n as f64 / rate),
         }
     }
+}
+
+fn add(sum: &mut Counts, c: &Counts) {
+    (sum.inserts, sum.updates, sum.deletes) = (sum.inserts + c.inserts, sum.updates + c.updates, sum.deletes + c.deletes);
+    (sum.truncates, sum.lossy) = (sum.truncates + c.truncates, sum.lossy + c.lossy);
 }
 
 /// A table's fault as the pipe shows it.

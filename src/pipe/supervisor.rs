@@ -1,6 +1,7 @@
 //! Who starts and stops pipes: it watches what users desire in the catalog and makes it so, one task per pipe. Starting after a crash is the
 //! same path as starting. After FAILED it leaves a pipe alone until START or RESYNC.
 
+mod backlog;
 mod notes;
 mod release;
 mod wait;
@@ -9,6 +10,7 @@ use super::catalog_ledger::{CatalogLedger, from_fault};
 use super::checkpoint::Fault;
 use super::ledger::{Ledger, Note};
 use super::linked::LinkedEnds;
+use super::measure::Measures;
 use super::restart::Restarts;
 use super::runner::{Next, Runner};
 use super::session::{self, Context, Control};
@@ -28,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 /// Time between two looks at what WAIT waits for.
@@ -61,6 +64,7 @@ pub struct PipeSupervisor {
     slots: Arc<Semaphore>,
     ending: AtomicBool,
     watching: Mutex<Option<(WatchId, JoinHandle<()>)>>,
+    asking: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 /// One pipe as the supervisor knows it.
@@ -115,6 +119,7 @@ impl PipeSupervisor {
             slots,
             ending: AtomicBool::new(false),
             watching: Mutex::default(),
+            asking: Mutex::default(),
         })
     }
 
@@ -141,6 +146,7 @@ impl PipeSupervisor {
             }
         });
         *self.watching.lock() = Some((id, manager));
+        *self.asking.lock() = Some(backlog::watch(Arc::downgrade(self), self.linker.config.duration("source.backlog-interval")));
     }
 
     /// What is to be seen of a pipe; None where there is none, or where it was never looked at.
@@ -152,6 +158,11 @@ impl PipeSupervisor {
     pub fn statuses(&self) -> Vec<PipeStatus> {
         let entries: Vec<_> = self.pipes.lock().values().cloned().collect();
         entries.iter().map(|e| e.live.status()).collect()
+    }
+
+    /// Of all pipes, in numbers.
+    pub fn measures(&self) -> Vec<(Uuid, Measures)> {
+        self.pipes.lock().iter().map(|(uuid, e)| (*uuid, e.live.measures())).collect()
     }
 
     fn entry(&self, uuid: Uuid) -> Option<Arc<Entry>> {
@@ -170,7 +181,7 @@ impl PipeSupervisor {
             };
             let live = Arc::new(Live::new(pipe.uuid, connection));
             let fault = status.as_ref().and_then(|s| s.error.as_ref()).map(from_fault);
-            live.set_connection(connection, fault, None);
+            live.restore(connection, fault);
             self.list_tables(pipe, &live);
             let version = status.as_ref().map_or(0, |s| s.desired_version);
             Arc::new(Entry { live, control: watch::channel(Control::Run).0, task: Mutex::default(), version: AtomicU64::new(version), definition: Mutex::default() })
@@ -386,6 +397,7 @@ impl PipeSupervisor {
             self.catalog.unwatch(id);
             manager.abort();
         }
+        self.asking.lock().take();
         let entries: Vec<Arc<Entry>> = self.pipes.lock().values().cloned().collect();
         for entry in entries.iter().filter(|e| e.is_running()) {
             entry.control.send_replace(Control::Stop);

@@ -39,7 +39,7 @@ pub mod work;
 pub mod write;
 pub mod writer;
 
-use crate::plugin::{Capabilities, Commit, Open, OpenRequest, PipeRef, Plugin, Role, no_more_checks, nothing_left, pushes_nothing, shared};
+use crate::plugin::{Capabilities, Commit, Open, OpenRequest, PipeRef, Plugin, Role, no_backlog, no_more_checks, nothing_left, pushes_nothing, shared};
 
 const SYSTEM: &str = "lake";
 
@@ -57,6 +57,7 @@ pub static SOURCE: Plugin = Plugin {
     pushes: |_, _| true,
     open: Open::Source(|request: OpenRequest| Ok(Box::new(source::LakeSource::new(&request)?))),
     release: nothing_left,
+    backlog: no_backlog,
 };
 
 /// `lake-connector`.
@@ -72,6 +73,7 @@ pub static CONNECTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Connector(|request: OpenRequest, pipe: PipeRef| Ok(Box::new(connector::LakeConnector::new(&request, &pipe)?))),
     release: |request, pipe| Box::pin(connector::release(request, pipe)),
+    backlog: no_backlog,
 };
 
 #[cfg(test)]

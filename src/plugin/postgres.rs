@@ -1,6 +1,7 @@
 //! PostgreSQL, as a source (tables, snapshot, logical replication) and as a target. The descriptors and their option tables.
 
 pub mod anchor;
+pub mod backlog;
 pub mod calendar;
 pub mod check;
 pub mod client;
@@ -20,7 +21,7 @@ pub mod values;
 pub mod walsender;
 pub mod wire;
 
-use super::{Capabilities, Open, Plugin, Role, no_more_checks, nothing_left, pushes_nothing, shared};
+use super::{Capabilities, Open, Plugin, Role, no_backlog, no_more_checks, nothing_left, pushes_nothing, shared};
 use crate::data::WireFormat;
 
 /// `type = 'postgres'`.
@@ -36,6 +37,7 @@ pub static SOURCE: Plugin = Plugin {
     pushes: |table, expr| scanner::render::renders(table, expr).is_some(),
     open: Open::Source(|request| Ok(Box::new(source::PgSource::open(request)?))),
     release: nothing_left,
+    backlog: no_backlog,
 };
 
 /// `postgres-extractor`.
@@ -54,4 +56,5 @@ pub static EXTRACTOR: Plugin = Plugin {
         Ok(Box::new(extractor::PgExtractor::new(target, request.config, pipe, request.options)))
     }),
     release: release::release,
+    backlog: backlog::backlog,
 };

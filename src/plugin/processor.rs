@@ -13,7 +13,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-use super::{Capabilities, Fault, Open, Opt, Options, Plugin, Processor, Role, no_more_checks, nothing_left, pushes_nothing};
+use super::{Capabilities, Fault, Open, Opt, Options, Plugin, Processor, Role, no_backlog, no_more_checks, nothing_left, pushes_nothing};
 use crate::data::pattern::{self, Pattern};
 use crate::data::{Content, Part, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
@@ -39,6 +39,7 @@ const fn plugin(name: &'static str, doc: &'static str, options: &'static [&'stat
         pushes: pushes_nothing,
         open: Open::Processor(open),
         release: nothing_left,
+        backlog: no_backlog,
     }
 }
 

@@ -1,19 +1,17 @@
-//! Who may log in: SCRAM-SHA-256 against stored verifiers, the operating system's word on the Unix socket, and patience with guessers.
+//! Who may log in: SCRAM-SHA-256 against stored verifiers, and the operating system's word on the Unix socket.
 
 use super::message::Body;
 use super::wire::{Closed, Wire};
 use crate::config::Config;
-use crate::engine::RoleLogin;
+use crate::engine::{Guesses, RoleLogin};
 use crate::error::{Error, Kind, Result};
-use parking_lot::Mutex;
 use pgwire::api::auth::sasl::scram::{ScramSecret, ScramServerAuth};
 use pgwire::messages::PgWireBackendMessage as Backend;
 use pgwire::messages::startup::Authentication;
 use rand::RngCore;
 use ring::hmac;
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 const PLAIN: &str = "SCRAM-SHA-256";
 const PLUS: &str = "SCRAM-SHA-256-PLUS";
@@ -27,38 +25,15 @@ pub struct Logins {
     /// Unknown names get a salt made of this, the same each time, so that a name's existence does not show.
     mock: hmac::Key,
     mock_iterations: usize,
-    delay: Duration,
-    longest: Duration,
-    failures: Mutex<HashMap<Option<IpAddr>, (u32, Instant)>>,
+    guesses: Arc<Guesses>,
 }
 
 impl Logins {
     /// Reads the settings.
-    pub fn new(config: &Config) -> Logins {
+    pub fn new(config: &Config, guesses: Arc<Guesses>) -> Logins {
         let mut key = [0u8; 32];
         rand::rng().fill_bytes(&mut key);
-        Logins {
-            mock: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            mock_iterations: config.count("scram.iterations"),
-            delay: config.duration("auth.failure-delay"),
-            longest: config.duration("auth.failure-delay-max"),
-            failures: Mutex::new(HashMap::new()),
-        }
-    }
-
-    /// Notes a failed login and says how long its answer is kept back: twice as long for each one more from there.
-    fn failed(&self, from: Option<IpAddr>) -> Duration {
-        let now = Instant::now();
-        let mut failures = self.failures.lock();
-        // an address is forgotten once it has kept quiet for long
-        failures.retain(|_, (count, last)| now.duration_since(*last) < self.longest * (*count).min(10));
-        let (count, last) = failures.entry(from).or_insert((0, now));
-        (*count, *last) = (count.saturating_add(1), now);
-        self.delay.saturating_mul(1u32.checked_shl(*count - 1).unwrap_or(u32::MAX)).min(self.longest)
-    }
-
-    fn succeeded(&self, from: Option<IpAddr>) {
-        self.failures.lock().remove(&from);
+        Logins { mock: hmac::Key::new(hmac::HMAC_SHA256, &key), mock_iterations: config.count("scram.iterations"), guesses }
     }
 
     /// Carries out SCRAM for a role, or for a name that is none. Errors: 28P01 after a delay, whatever the reason.
@@ -72,13 +47,13 @@ impl Logins {
         };
         match exchange(wire, secret, bound).await {
             Ok(last) if known => {
-                self.succeeded(from);
+                self.guesses.succeeded(from);
                 put(wire, Authentication::SASLFinal(last.into()))
             }
             Err(Answer::Closed(closed)) => Err(closed),
             Err(Answer::Protocol(e)) => Err(Closed::Fatal(e)),
             Ok(_) | Err(Answer::Refused) => {
-                let delay = self.failed(from);
+                let delay = self.guesses.failed(from);
                 tracing::warn!(user = name, from = ?from, "password authentication failed");
                 tokio::time::sleep(delay).await;
                 Err(Closed::Fatal(Error::new(Kind::BadPassword, format!("password authentication failed for user \"{name}\""))))
@@ -141,19 +116,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_to_guessers_come_later_each_time_up_to_a_bound() {
-        let logins = Logins::new(&Config::default());
-        let (here, there) = (Some(IpAddr::from([127, 0, 0, 1])), Some(IpAddr::from([127, 0, 0, 2])));
-        let delays: Vec<u128> = (0..7).map(|_| logins.failed(here).as_millis()).collect();
-        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
-        assert_eq!(logins.failed(there).as_millis(), 500);
-        logins.succeeded(here);
-        assert_eq!(logins.failed(here).as_millis(), 500);
-    }
-
-    #[test]
     fn an_unknown_name_has_the_same_salt_each_time() {
-        let logins = Logins::new(&Config::default());
+        let config = Config::default();
+        let logins = Logins::new(&config, Arc::new(Guesses::new(&config)));
         let salt = |name: &str| match logins.mock_secret(name) {
             ScramSecret::Verifier { salt, iterations, .. } => (salt, iterations),
             ScramSecret::SaltedPassword { .. } => panic!("a verifier"),

@@ -5,9 +5,11 @@ use super::wire::{Closed, Fail, Watch};
 use super::{Session, decode, reply};
 use crate::error::Result;
 use crate::execute;
+use crate::metrics::PROGRAM;
 use bytes::Bytes;
 use standpipe_grammar::{Parsed, Statement};
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Session {
     /// Query: all its statements, then ReadyForQuery.
@@ -55,7 +57,10 @@ impl Session {
                     self.open_implicit();
                 }
             }
-            self.one(text, parsed, &w).await?;
+            let began = Instant::now();
+            let outcome = self.one(text, parsed, &w).await;
+            PROGRAM.statement(began.elapsed());
+            outcome?;
             self.wire.flush_full().await?;
             watch = Some(w);
         }

@@ -11,7 +11,7 @@ pub const VIEW: View = View {
     rows: |cx| {
         let mut out = Vec::new();
         for p in cx.pipes() {
-            for e in cx.engine.catalog.page::<CheckpointLog>(&p.uuid, Page::newest(u32::MAX))? {
+            for e in cx.engine.catalog.page::<CheckpointLog>(&p.uuid, Page::newest(cx.newest))? {
                 let c = &e.value.checkpoint;
                 let kind = if e.value.kind == CheckpointKind::Checkpoint { "checkpoint" } else { "savepoint" };
                 out.push(vec![some(&p.name), some(e.id.to_string()), some(c.seq.to_string()), some(kind), some(c.position.to_string()), at(c.at), some(c.duration_ms.to_string()), some(c.bytes.to_string())]);

@@ -11,7 +11,7 @@ pub const VIEW: View = View {
     rows: |cx| {
         let mut out = Vec::new();
         for p in cx.pipes() {
-            for e in cx.engine.catalog.page::<Events>(&p.uuid, Page::newest(u32::MAX))? {
+            for e in cx.engine.catalog.page::<Events>(&p.uuid, Page::newest(cx.newest))? {
                 let v = e.value;
                 out.push(vec![some(&p.name), at(e.at), some(v.event), v.run_id.map(|n| n.to_string()), v.task_id.map(|n| n.to_string()), v.detail]);
             }

@@ -11,7 +11,7 @@ pub const VIEW: View = View {
     rows: |cx| {
         let mut out = Vec::new();
         for p in cx.pipes() {
-            for e in cx.engine.catalog.page::<Exceptions>(&p.uuid, Page::newest(u32::MAX))? {
+            for e in cx.engine.catalog.page::<Exceptions>(&p.uuid, Page::newest(cx.newest))? {
                 let v = e.value;
                 out.push(vec![some(&p.name), at(e.at), v.table, some(v.sqlstate), some(v.message), v.detail, v.hint, v.attempt.map(|n| n.to_string()), v.retry_at.and_then(at)]);
             }

@@ -11,7 +11,7 @@ pub const VIEW: View = View {
     rows: |cx| {
         let mut out = Vec::new();
         for p in cx.pipes() {
-            for e in cx.engine.catalog.page::<LogLines>(&p.uuid, Page::newest(u32::MAX))? {
+            for e in cx.engine.catalog.page::<LogLines>(&p.uuid, Page::newest(cx.newest))? {
                 out.push(vec![some(&p.name), at(e.at), some(e.value.level), some(e.value.message)]);
             }
         }

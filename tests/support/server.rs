@@ -15,15 +15,17 @@ const READY: Duration = Duration::from_secs(60);
 pub struct Server {
     child: Child,
     pub port: u16,
+    /// Port of the dashboard; 0 without one.
+    pub http: u16,
     pub data: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// Starts a server on a data directory; `settings` are `name=value`, `env` is added to its environment.
+    /// Starts a server on a data directory; `settings` are `name=value`, `env` is added to its environment. Without a setting `http` there is no dashboard.
     pub fn start(data: &Path, settings: &[&str], env: &[(&str, &str)]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--http", ""]).arg("--data").arg(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--set", "http="]).arg("--data").arg(data);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -35,14 +37,14 @@ impl Server {
         let kept = log.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                if let Some(port) = ready_port(&line) {
-                    let _ = tell.send(port);
+                if let Some(port) = ready_port(&line, "127.0.0.1:") {
+                    let _ = tell.send((port, ready_port(&line, "://127.0.0.1:").unwrap_or(0)));
                 }
                 kept.lock().expect("log").push(line);
             }
         });
-        let port = told.recv_timeout(READY).unwrap_or_else(|_| panic!("the server is not ready; its log:\n{}", log.lock().expect("log").join("\n")));
-        Server { child, port, data: data.to_path_buf(), log }
+        let (port, http) = told.recv_timeout(READY).unwrap_or_else(|_| panic!("the server is not ready; its log:\n{}", log.lock().expect("log").join("\n")));
+        Server { child, port, http, data: data.to_path_buf(), log }
     }
     /// A connection to a database as the first admin.
     pub async fn connect(&self, database: &str) -> tokio_postgres::Client {
@@ -84,11 +86,11 @@ impl Drop for Server {
     }
 }
 
-/// The port in a line such as `... ready ... 127.0.0.1:40123 ...`.
-fn ready_port(line: &str) -> Option<u16> {
+/// The port after the first such text in a line such as `... ready ... 127.0.0.1:40123 ... http://127.0.0.1:40124/`.
+fn ready_port(line: &str, before: &str) -> Option<u16> {
     if !line.contains("ready") {
         return None;
     }
-    let rest = &line[line.find("127.0.0.1:")? + "127.0.0.1:".len()..];
+    let rest = &line[line.find(before)? + before.len()..];
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }

@@ -4,6 +4,7 @@
 use super::shelf::{Care, Shelf};
 use super::table::LakeTable;
 use crate::error::{Kind, Result};
+use crate::metrics::PROGRAM;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,8 @@ async fn look(table: &LakeTable, care: &Mutex<Care>) -> Result<()> {
     table.checkpoint().await?;
     if due(care.lock().compacted, settings.compact_interval) {
         while let Some(done) = table.compact().await? {
+            PROGRAM.lake_compactions.add(1);
+            PROGRAM.lake_compacted_files.add(done.files as u64);
             tracing::debug!(table = table.name(), files = done.files, rows = done.rows, translated = done.translated, "compacted");
         }
         care.lock().compacted = Some(Instant::now());
@@ -43,6 +46,7 @@ async fn look(table: &LakeTable, care: &Mutex<Care>) -> Result<()> {
         care.lock().cleaned = Some(Instant::now());
     } else if due(care.lock().cleaned, settings.vacuum_interval) {
         let done = table.clean().await?;
+        PROGRAM.lake_cleaned_files.add(done.files as u64);
         tracing::debug!(table = table.name(), files = done.files, entries = done.entries, "cleaned");
         care.lock().cleaned = Some(Instant::now());
     }

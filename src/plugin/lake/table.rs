@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::state::{Claim, Files, Marks, Outcome, State, epoch_id, seq_id, token_id};
 use super::vectors;
 use crate::error::{Error, Kind, Result};
+use crate::metrics::PROGRAM;
 use deltalake::kernel::Add;
 use deltalake::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt};
@@ -236,9 +237,11 @@ impl LakeTable {
         // A future that is dropped in the middle of the put leaves the flag behind.
         state.stale = true;
         if log::put(&self.location, &self.settings, version, &entry).await? == Put::Taken {
+            PROGRAM.lake_conflicts.add(1);
             self.reload(state).await?;
             return Ok(Outcome::Moved);
         }
+        PROGRAM.lake_commits.add(1);
         self.at(Step::Committed).await?;
         self.apply(state, plan, version);
         Ok(Outcome::Done)

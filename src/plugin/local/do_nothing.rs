@@ -5,7 +5,7 @@ use crate::data::{Content, Op, Part};
 use crate::error::Result;
 use crate::plugin::{
     Begin, Capabilities, Committed, Connector, Counts, Flushed, Input, Mark, Open, OpenRequest, PipeRef, Plugin, Prepared, Role, TargetTable,
-    Commit, Writer, WriterRole, no_more_checks, nothing_left, pushes_nothing, shared,
+    Commit, Writer, WriterRole, no_backlog, no_more_checks, nothing_left, pushes_nothing, shared,
 };
 use crate::data::WireFormat;
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ pub static CONNECTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Connector(|_: OpenRequest, _: PipeRef| Ok(Box::new(Nothing::default()))),
     release: nothing_left,
+    backlog: no_backlog,
 };
 
 /// Connector and writer in one.

@@ -8,7 +8,7 @@ mod shop;
 mod source;
 
 use crate::plugin::option::{Opt, OptKind, Options};
-use crate::plugin::{Capabilities, Fault, Open, OpenRequest, PipeRef, Plugin, Role, no_more_checks, nothing_left, pushes_nothing, shared};
+use crate::plugin::{Capabilities, Fault, Open, OpenRequest, PipeRef, Plugin, Role, no_backlog, no_more_checks, nothing_left, pushes_nothing, shared};
 use std::sync::Arc;
 
 const SYSTEM: &str = "generator";
@@ -40,6 +40,7 @@ pub static SOURCE: Plugin = Plugin {
     pushes: |_, _| true,
     open: Open::Source(|request| Ok(Box::new(source::GeneratorSource::new(Setup::new(&request)?)))),
     release: nothing_left,
+    backlog: no_backlog,
 };
 
 /// `generator-extractor`.
@@ -55,6 +56,7 @@ pub static EXTRACTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Extractor(|request: OpenRequest, _: PipeRef| Ok(Box::new(extractor::GeneratorExtractor::new(Setup::new(&request)?)))),
     release: nothing_left,
+    backlog: no_backlog,
 };
 
 fn check(options: &Options) -> Vec<Fault> {

@@ -20,7 +20,7 @@ mod writer;
 use crate::data::{Column, LogicalType, Position};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::option::{Opt, OptKind};
-use crate::plugin::{Capabilities, Commit, Open, OpenRequest, Options, Plugin, Role, no_more_checks, nothing_left, pushes_nothing, shared};
+use crate::plugin::{Capabilities, Commit, Open, OpenRequest, Options, Plugin, Role, no_backlog, no_more_checks, nothing_left, pushes_nothing, shared};
 
 const SYSTEM: &str = "memory";
 
@@ -47,6 +47,7 @@ pub static SOURCE: Plugin = Plugin {
         database::Database::forget(source);
         Box::pin(async { Vec::new() })
     },
+    backlog: no_backlog,
 };
 
 /// `memory-extractor`.
@@ -62,6 +63,7 @@ pub static EXTRACTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Extractor(|request, pipe| Ok(Box::new(extractor::MemoryExtractor::new(&request, &pipe)?))),
     release: nothing_left,
+    backlog: no_backlog,
 };
 
 /// `memory-connector`.
@@ -77,6 +79,7 @@ pub static CONNECTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Connector(|request, pipe| Ok(Box::new(connector::MemoryConnector::new(&request, &pipe)?))),
     release: |request, pipe| Box::pin(connector::release(request, pipe)),
+    backlog: no_backlog,
 };
 
 /// The limits of a database, as its source says them now.

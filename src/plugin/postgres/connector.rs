@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::plugin::option::{Opt, OptKind};
 use crate::plugin::{
     Begin, Capabilities, Commit, Committed, Connector, Fault, Leftover, Open, OpenRequest, Options, PipeRef, Place, Plugin, Prepared, Role, Shard,
-    TargetTable, Writer, WriterRole, pushes_nothing, shared,
+    TargetTable, Writer, WriterRole, no_backlog, pushes_nothing, shared,
 };
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -65,6 +65,7 @@ pub static CONNECTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Connector(|request, pipe| Ok(Box::new(PgConnector::new(request, pipe)?))),
     release,
+    backlog: no_backlog,
 };
 
 fn check(options: &Options) -> Vec<Fault> {
