@@ -3,7 +3,7 @@
 mod bootstrap;
 mod guesses;
 #[cfg(feature = "lake")]
-mod lake;
+pub mod lake;
 pub mod sessions;
 
 pub use guesses::Guesses;

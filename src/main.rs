@@ -104,13 +104,11 @@ fn run(command: &str, settings: Settings) -> Result<()> {
     log(&config)?;
     // two providers may be linked; without a choice the first use of TLS panics. An error means that one is chosen already
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if command == "check" {
-        return server::check(&config);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(WORKER_STACK).build()?;
     let outcome = runtime.block_on(async {
         match command {
             "demo" => server::demo(config).await,
+            "check" => server::check(config).await,
             _ => server::serve(config).await,
         }
     });

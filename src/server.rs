@@ -1,7 +1,9 @@
 //! A running server: builds the engine, binds, accepts within bounds, and stops in order (sessions, then pipes and catalog, the dashboard last).
 
+mod check;
 mod configuration;
 
+pub use check::check;
 pub use configuration::{Given, configuration};
 
 use crate::config::Config;
@@ -261,16 +263,4 @@ pub async fn demo(config: Config) -> Result<()> {
         () = server.shutdown() => Ok(()),
         name = signals.next() => Err(Error::new(Kind::ShuttingDown, format!("ended at once by a second {name}"))),
     }
-}
-
-/// Checks a data directory without changing anything. Errors: XX001 with all findings.
-pub fn check(config: &Config) -> Result<()> {
-    let directory = PathBuf::from(config.text("data"));
-    let findings = standpipe_catalog::Catalog::check(&directory);
-    if findings.is_empty() {
-        tracing::info!(data = %directory.display(), "the catalog is sound");
-        return Ok(());
-    }
-    let e = Error::new(Kind::Corrupt, format!("the data directory \"{}\" has {} faults", directory.display(), findings.len()));
-    Err(findings.iter().fold(e, |e, f| e.with_detail(format!("{f:?}"))))
 }

@@ -1,5 +1,6 @@
 //! The one binary of integration tests.
 
+mod check;
 mod clients;
 mod faults;
 mod memory;

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::plugin::lake::location::Location;
 use crate::plugin::lake::options::Lake;
 use crate::plugin::lake::query::{self, At};
+use crate::plugin::lake::verify;
 use crate::plugin::{Open, OpenRequest, Options, lake};
 use crate::query::{LakeAccess, LakeOpened, LakeTable, LakeTime};
 use async_trait::async_trait;

@@ -3,7 +3,8 @@
 //!
 //! From the store up: `store` (durable local files), `location`, `write`/`read`/`stats`/`vectors` (files), `probe`/`find` (positions of keys),
 //! `schema`/`types`, `log` (one entry), `table` (the committer), and on it `view`, `changes`, `flush`, `chunk`, `compact`, `maintain`. The
-//! contract's faces: `connector`, `writer`, `keeper` as a target, `source`, `scanner` as a source; `query` opens tables for DataFusion.
+//! contract's faces: `connector`, `writer`, `keeper` as a target, `source`, `scanner` as a source; `query` opens tables for DataFusion, `verify` is
+//! `standpipe check`.
 
 pub mod changes;
 pub mod chunk;
@@ -33,6 +34,7 @@ pub mod stats;
 pub mod store;
 pub mod table;
 pub mod types;
+pub mod verify;
 pub mod vectors;
 pub mod view;
 pub mod work;

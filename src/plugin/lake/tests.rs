@@ -5,6 +5,7 @@ mod contract;
 mod crash;
 mod kit;
 mod layout;
+mod verify;
 
 use super::*;
 use crate::data::Op;
