@@ -21,6 +21,7 @@ pub mod rewrite;
 pub mod source_table;
 pub mod table_function;
 pub mod types;
+pub mod untouched;
 
 pub use context::{ExtraTable, StatementContext};
 pub use lake::{LakeAccess, LakeOpened, LakeTable, LakeTime};

@@ -1,5 +1,5 @@
 //! Columns that travel as PostgreSQL's text, in a type that sorts and computes: `numeric` without a fixed number of decimals and `interval`. The
-//! table shows them so; its scan gives the text, and a projection over it reads it.
+//! table shows them so; its scan gives the text, and a projection over it reads it. Columns that a query only hands on stay text (`untouched`).
 
 use super::function::columnar;
 use crate::data::numeric;
@@ -11,6 +11,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The type a text column is shown as, and the function that reads it.
@@ -29,6 +30,17 @@ pub fn schema(raw: &SchemaRef, types: &[Option<String>]) -> SchemaRef {
         None => f.clone(),
     });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), raw.metadata().clone()))
+}
+
+/// The types without those of some columns, which then stay text.
+pub fn without(types: &[Option<String>], columns: &BTreeSet<usize>) -> Vec<Option<String>> {
+    types.iter().enumerate().map(|(i, t)| t.clone().filter(|_| !columns.contains(&i))).collect()
+}
+
+/// The columns that are read.
+pub fn columns(raw: &Schema, types: &[Option<String>]) -> BTreeSet<usize> {
+    let is_read = |(i, f): &(usize, &Arc<Field>)| reader(f.data_type(), types.get(*i).and_then(Option::as_deref)).is_some();
+    raw.fields().iter().enumerate().filter(is_read).map(|(i, _)| i).collect()
 }
 
 /// Filters that speak of such a column are not the scan's: it has text there.

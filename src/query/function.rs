@@ -220,10 +220,10 @@ pub fn resolve_casts(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             let new = e.transform_up(|e| {
                 cast::check(&e, &schema)?;
                 let stripped = cast::stripped(e, &schema, &types)?;
-                Ok(match to_text(&stripped.data, &schema, &types) {
-                    Some(new) => Transformed::yes(new),
-                    None => stripped,
-                })
+                if let Some(new) = to_text(&stripped.data, &schema, &types).or_else(|| in_numerics(&stripped.data, &schema)) {
+                    return Ok(Transformed::yes(new));
+                }
+                Ok(stripped)
             })?;
             changed |= new.transformed;
             // the output keeps its name: nodes above refer to it
@@ -232,6 +232,19 @@ pub fn resolve_casts(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         if changed { node.map_data(|n| n.recompute_schema()) } else { Ok(node) }
     })?;
     shown_by_name(plan.data)
+}
+
+/// `x = ANY(numeric[])`: the value in the elements' own precision, which DataFusion does not bring about.
+fn in_numerics(e: &Expr, schema: &datafusion::common::DFSchemaRef) -> Option<Expr> {
+    let Expr::ScalarFunction(f) = e else { return None };
+    let ("array_has", [array, value]) = (f.name(), f.args.as_slice()) else { return None };
+    let DataType::List(element) = array.get_type(schema.as_ref()).ok()? else { return None };
+    let other = value.get_type(schema.as_ref()).ok()?;
+    if !element.data_type().is_decimal() || other == *element.data_type() || !other.is_numeric() {
+        return None;
+    }
+    let value = Expr::Cast(Cast::new(Box::new(value.clone()), element.data_type().clone()));
+    Some(Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction { func: f.func.clone(), args: vec![array.clone(), value] }))
 }
 
 /// `CAST(x AS text)`, where PostgreSQL writes the value otherwise than Arrow.

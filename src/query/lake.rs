@@ -12,7 +12,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -70,6 +70,8 @@ pub struct LakeScan {
     schema: SchemaRef,
     /// PostgreSQL types by column.
     pub types: Vec<Option<String>>,
+    /// Those of the columns that are read from their text; see `exact`.
+    read: Vec<Option<String>>,
     opened: Mutex<(Option<i64>, Arc<dyn TableProvider>)>,
 }
 
@@ -87,7 +89,20 @@ impl LakeScan {
         let types: Vec<Option<String>> = raw.fields().iter().map(|f| opened.types.get(f.name()).cloned()).collect();
         let fields = super::exact::schema(&raw, &types);
         let name = (schema.to_string(), name.to_string());
-        Ok(Some(LakeScan { lake: lake.clone(), name, at, schema: fields, types, opened: Mutex::new((None, opened.provider)) }))
+        Ok(Some(LakeScan { lake: lake.clone(), name, at, schema: fields, read: types.clone(), types, opened: Mutex::new((None, opened.provider)) }))
+    }
+
+    /// The columns that are read from their text.
+    pub fn text_columns(&self) -> BTreeSet<usize> {
+        super::exact::columns(&self.opened.lock().1.schema(), &self.read)
+    }
+
+    /// The same table with the text of these columns as it is.
+    pub fn with_text(&self, columns: &BTreeSet<usize>) -> LakeScan {
+        let opened = self.opened.lock().clone();
+        let read = super::exact::without(&self.read, columns);
+        let schema = super::exact::schema(&opened.1.schema(), &read);
+        LakeScan { lake: self.lake.clone(), name: self.name.clone(), at: self.at, schema, types: self.types.clone(), read, opened: Mutex::new(opened) }
     }
 
     /// The version that an execution reads.
@@ -101,7 +116,7 @@ impl LakeScan {
         }
         let newest = self.lake.table(&self.name.0, &self.name.1, None).await?;
         let newest = newest.ok_or_else(|| Error::new(Kind::UndefinedTable, format!("relation \"{}.{}\" is gone", self.name.0, self.name.1)))?;
-        if super::exact::schema(&newest.provider.schema(), &self.types).fields() != self.schema.fields() {
+        if super::exact::schema(&newest.provider.schema(), &self.read).fields() != self.schema.fields() {
             return Err(Error::new(Kind::NotSupported, "cached plan must not change result type").with_hint("Prepare the statement again."));
         }
         *self.opened.lock() = (Some(cx.started), newest.provider.clone());
@@ -132,6 +147,6 @@ impl TableProvider for LakeScan {
         let cx = StatementContext::of(state.config_options())?;
         let version = self.version_for(&cx).await.map_err(super::error::carry)?;
         let scan = version.scan(state, projection, filters, limit).await?;
-        super::exact::read(scan, &self.types, projection, state.config())
+        super::exact::read(scan, &self.read, projection, state.config())
     }
 }

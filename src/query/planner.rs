@@ -4,7 +4,7 @@
 use super::context::StatementContext;
 use super::resolve::{self, Found, Reads};
 use super::types::{self, PgTypes};
-use super::{error, function, output, rewrite};
+use super::{error, function, output, rewrite, untouched};
 use crate::error::{Error, Kind, Result};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::default_table_source::provider_as_source;
@@ -116,6 +116,7 @@ pub async fn plan(cx: &Arc<StatementContext>, state: &SessionState, statement: &
     }
     let plan = to_plan(statement, &wanted)?;
     let plan = function::resolve_casts(plan).map_err(error::map)?;
+    let plan = untouched::keep_text(plan).map_err(error::map)?;
     let arrow = |name: &str| provider.types.parameter(name).data_type().clone();
     let parameters = wanted.iter().flatten().map(|name| (types::oid_of(name).unwrap_or(types::TEXT_OID), arrow(name))).collect();
     let schema = match &explain {

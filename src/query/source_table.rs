@@ -23,7 +23,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
@@ -41,6 +41,8 @@ pub struct SourceTable {
     pub pushes: fn(&TableVersion, &Expr) -> bool,
     /// PostgreSQL types by column.
     pub types: Vec<Option<String>>,
+    /// Those of the columns that are read from their text; see `exact`.
+    pub read: Vec<Option<String>>,
     /// The columns as queries see them.
     pub shown: SchemaRef,
 }
@@ -48,6 +50,15 @@ pub struct SourceTable {
 impl fmt::Debug for SourceTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.database, self.table.name)
+    }
+}
+
+impl SourceTable {
+    /// The same table with the text of these columns as it is.
+    pub fn with_text(&self, columns: &BTreeSet<usize>) -> SourceTable {
+        let read = super::exact::without(&self.read, columns);
+        let shown = super::exact::schema(&self.table.schema, &read);
+        SourceTable { database: self.database.clone(), table: self.table.clone(), pushes: self.pushes, types: self.types.clone(), read, shown }
     }
 }
 
@@ -88,7 +99,7 @@ impl TableProvider for SourceTable {
             readers: cx.config.count("query.source-readers").max(1),
             properties: Arc::new(properties),
         });
-        super::exact::read(scan, &self.types, projection, state.config())
+        super::exact::read(scan, &self.read, projection, state.config())
     }
 }
 
@@ -286,5 +297,5 @@ pub fn of(database: &str, kind: &str, table: TableVersion) -> Arc<dyn TableProvi
     let pushes = registry::find(Role::Source, kind).map_or(crate::plugin::pushes_nothing as fn(&TableVersion, &Expr) -> bool, |p| p.pushes);
     let types: Vec<Option<String>> = table.columns.iter().map(|c| Some(c.pg_type.clone())).collect();
     let shown = super::exact::schema(&table.schema, &types);
-    Arc::new(SourceTable { database: database.to_string(), table: Arc::new(table), pushes, types, shown })
+    Arc::new(SourceTable { database: database.to_string(), table: Arc::new(table), pushes, read: types.clone(), types, shown })
 }

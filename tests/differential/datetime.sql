@@ -42,9 +42,9 @@ select extract(day from interval '40 days 5 hours'), extract(hour from interval 
 select extract(timezone from timestamptz '2024-01-01 00:00+00'), extract(timezone_hour from timestamptz '2024-01-01 00:00+00'), extract(julian from date '2024-01-01')
 select date_part('year', timestamp '2024-02-29 10:00'), date_part('epoch', timestamp '2024-01-01'), date_part('second', timestamp '2024-01-01 00:00:01.25'), date_part('dow', date '2024-03-03')
 select date_trunc('month', timestamp '2024-02-29 10:11:12'), date_trunc('hour', timestamp '2024-02-29 10:11:12.5'), date_trunc('day', timestamptz '2024-02-29 10:11:12+00'), date_trunc('week', date '2024-02-29'), date_trunc('quarter', date '2024-05-29'), date_trunc('year', timestamp '2024-05-29'), date_trunc('second', timestamp '2024-05-29 01:02:03.9')
-!22023 select date_trunc('decade', timestamp '2024-05-29')
+select date_trunc('decade', timestamp '2024-05-29')
 select date_trunc('nothing', timestamp '2024-01-01')
-!42601 select date_trunc('day', interval '3 days 4 hours'), date_trunc('hour', interval '3 days 04:05:06')
+!42883 select date_trunc('day', interval '3 days 4 hours'), date_trunc('hour', interval '3 days 04:05:06')
 select date_trunc('day', timestamptz '2024-02-29 23:11:12+00', 'Europe/Berlin')
 select date_bin('15 minutes', timestamp '2024-02-11 15:44:17', timestamp '2001-01-01')
 select to_char(timestamp '2024-02-29 13:04:05.678', 'YYYY-MM-DD HH24:MI:SS'), to_char(timestamp '2024-02-29 13:04:05.678', 'YYYY-MM-DD HH24:MI:SS.MS US'), to_char(date '2024-02-29', 'DD Mon YYYY'), to_char(timestamp '2024-02-29 13:04:05', 'Day, FMDay D, Month DDD'), to_char(timestamp '2024-02-29 13:04:05', 'HH12:MI AM'), to_char(timestamp '2024-02-29 13:04:05', 'IYYY-IW Q WW CC'), to_char(date '2024-02-29', 'yy/fmmm/dd "of" y')
@@ -97,7 +97,7 @@ select timestamp '294277-01-01'
 !42883 select 1::interval
 select now()::text = now()::text, date '2024-01-01'::text || 'x', interval '1 day'::text, timestamptz '2024-01-01 00:00+00'::text, time '01:02'::text
 select date '2024-1-5', timestamp '2024-1-5 3:4:5'
-select '2024-001'::date
+!22007 select '2024-001'::date
 select timestamptz '2024-03-09 12:00-05' + interval '1 day', timestamptz '2024-03-09 12:00-05' + interval '24 hours', timestamptz '2024-03-11 12:00-04' - interval '1 day', timestamptz '2024-01-31 20:00-05' + interval '1 month'
 select timestamptz '2024-01-02 03:00+00'::date, timestamptz '2024-01-02 03:00+00'::timestamp, timestamptz '2024-01-02 03:00+00'::time, timestamptz '2024-07-02 03:00+00'::date
 select date_trunc('day', timestamptz '2024-01-02 03:00+00'), date_trunc('month', timestamptz '2024-04-01 02:00+00'), date_trunc('hour', timestamptz '2024-11-03 06:30+00')

@@ -1,4 +1,4 @@
-~ select * from emp order by id
+select * from emp order by id
 select id, name from emp order by name desc nulls first limit 3 offset 1
 select id from emp order by salary desc nulls last, id fetch first 2 rows only
 select id from emp order by salary nulls first, id offset 2 rows fetch next 3 rows only
@@ -235,5 +235,5 @@ with z(id, k) as (values (1, 'a'), (2, 'b')), a(k, n) as (values ('a', 10), ('c'
 with z(id, k) as (values (1, 'a'), (2, 'b')), a(k, n) as (values ('a', 10), ('c', 30)) select * from z join a using (k)
 !0A000 with z(id, k) as (values (1, 'a'), (2, 'b')), a(k, n) as (values ('a', 10), ('c', 30)) select k, id, n from a right join z using (k) order by id
 !0A000 with z(id, k) as (values (1, 'a'), (2, 'b')), a(k, n) as (values ('a', 10), ('c', 30)) select * from a natural left join z order by n
-select e.*, dname from emp e left join dept using (dept) order by id
+~ select e.*, dname from emp e left join dept using (dept) order by id
 select * from dept join emp using (dept) where id < 3 order by id

@@ -53,7 +53,7 @@ select jsonb_array_length('[1,2,3]'), jsonb_typeof('{"a":1}'), jsonb_typeof('1')
 ~ select jsonb_array_elements('[1,"a"]'), jsonb_array_elements_text('["a","b"]')
 !42883 select * from jsonb_each('{"a":1,"b":"x"}')
 !42883 select * from jsonb_each_text('{"a":1,"b":"x"}')
-select * from jsonb_array_elements('[{"a":1},{"a":2}]') e(value)
+~ select * from jsonb_array_elements('[{"a":1},{"a":2}]') e(value)
 select e ->> 'a' from jsonb_array_elements('[{"a":1},{"a":2}]') e
 !42883 select jsonb_set('{"a":1}', '{a}', '2'), jsonb_strip_nulls('{"a":null}'), jsonb_pretty('{"a":1}'), jsonb_insert('[1]', '{0}', '0')
 !42883 select json_agg(x), jsonb_agg(x) from (values (1), (2)) v(x)
