@@ -231,6 +231,9 @@ impl Live {
         let mut i = self.inner.lock();
         i.totals.exceptions += u64::from(exception.is_some());
         i.totals.restarts += u64::from(connection == Connection::Retrying);
+        // What broke it stays to be seen while it connects again.
+        let again = i.connection == Connection::Retrying && connection == Connection::Provisioning;
+        let exception = if again { i.exception.take() } else { exception };
         (i.connection, i.exception, i.retry_at) = (connection, exception, retry_at);
     }
 

@@ -86,7 +86,7 @@ async fn stalled_source(world: &mut World, patience: Duration) -> Outcome {
     let began = Instant::now();
     loop {
         let phases = world.phases().await;
-        if phases.values().all(|(phase, error)| phase == "RETRYING" && !error.is_empty()) {
+        if phases.values().all(|(phase, error)| phase != "RUNNING" && !error.is_empty()) {
             println!("stalled source: noticed after {:?}: {:?}", began.elapsed(), phases["to_pg"].1);
             break;
         }
