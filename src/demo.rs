@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::execute;
 use crate::plan::{Block, SessionState};
+use standpipe_catalog::Pipes;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the demo keeps its state when nothing else is said.
 pub const DIRECTORY: &str = "./standpipe-demo";
+/// The pipe whose progress is shown.
+const PIPE: &str = "shop_to_lake";
 /// Time between two lines of progress.
 const TICK: Duration = Duration::from_secs(1);
 /// What the demo runs, once; a second start finds it there.
@@ -56,14 +59,16 @@ pub async fn progress(engine: Arc<Engine>, psql: String, dashboard: Option<Strin
             () = done.cancelled() => break,
             () = tokio::time::sleep(TICK) => {}
         }
-        let Some(pipe) = engine.pipes.statuses().into_iter().next() else { continue };
+        let snapshot = engine.catalog.snapshot();
+        let Some((uuid, _)) = snapshot.named::<Pipes>(PIPE) else { continue };
+        let Some(pipe) = engine.pipes.statuses().into_iter().find(|s| s.uuid == uuid) else { continue };
         let sum = |f: fn(&crate::pipe::TableStatus) -> u64| pipe.tables.iter().map(f).sum::<u64>();
         let (rows, changes) = (sum(|t| t.snapshot_rows), sum(|t| t.counts.inserts + t.counts.updates + t.counts.deletes));
         let rate = last.map_or(0.0, |l: u64| changes.saturating_sub(l) as f64 / at.elapsed().as_secs_f64());
         (last, at) = (Some(changes), Instant::now());
         let lag = pipe.lag_seconds.map_or_else(|| "-".to_string(), |l| format!("{l:.1} s"));
         let what = pipe.exception.as_ref().map_or("", |f| f.message.as_str());
-        let line = format!("{}: {rows} rows copied, {changes} changes, {rate:.0} changes/s, lag {lag} {what}", pipe.phase);
+        let line = format!("{PIPE} {}: {rows} rows copied, {changes} changes, {rate:.0} changes/s, lag {lag} {what}", pipe.phase);
         let _ = if live { write!(err, "\r\x1b[K  {line}") } else { writeln!(err, "  {line}") };
         let _ = err.flush();
     }

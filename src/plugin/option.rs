@@ -105,6 +105,7 @@ impl Fault {
 fn all_names(tables: &[&[Opt]]) -> String {
     let mut names: Vec<&str> = tables.iter().flat_map(|t| t.iter()).map(|o| o.name).collect();
     names.sort_unstable();
+    names.dedup();
     format!("Options are {}.", names.join(", "))
 }
 

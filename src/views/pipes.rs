@@ -2,6 +2,7 @@
 
 use super::{View, ViewContext, at, some};
 use crate::link::shown;
+use crate::pipe::state::Phase;
 use crate::pipe::status::PipeStatus;
 use standpipe_catalog::{Clause, Desired, Pipe};
 
@@ -48,7 +49,8 @@ pub fn row(cx: &ViewContext, p: &Pipe) -> Vec<Option<String>> {
         some(p.processors.iter().map(clause).collect::<Vec<_>>().join("; ")),
         some(clause(&p.connector)),
         some(exception.unwrap_or_default()),
-        live.as_ref().map(|s| s.remaining_event_count.to_string()),
+        // What waits is known only while the changes are followed.
+        live.as_ref().filter(|s| s.phase == Phase::Running).map(|s| s.remaining_event_count.to_string()),
         live.as_ref().and_then(|s| s.estimated_remaining_seconds).map(|s| format!("{s:.1}")),
         p.comment.clone(),
     ]

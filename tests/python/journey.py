@@ -105,6 +105,9 @@ def run(a, root):
         server = Standpipe(a.standpipe, data)
         pg_sources(server, source, target, "copy", "tpch")
         say(server.sql("standpipe", "sync table public.lineitem, public.orders, public.late from source src").replace("\n", "; "))
+        unmet = [line for line in server.sql("standpipe", "test source src").splitlines() if "|failed|" in line]
+        if unmet:
+            raise AssertionError(f"TEST SOURCE of a source that is right: {unmet}")
         load = changes(source, a.seconds, orders, root)
         began = time.monotonic()
         for pipe, connector in PIPES.items():

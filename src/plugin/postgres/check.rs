@@ -2,8 +2,8 @@
 
 use super::client::{Access, Session, Target, failed};
 use super::publication::{self, Names, Operations};
-use super::types::fact;
-use crate::data::TableVersion;
+use super::types::{Wanted, fact, tables};
+use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Result};
 use crate::plugin::{Finding, FindingStatus, Needs, Options};
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(super) async fn findings(target: &Target, needs: &Needs) -> Result<Vec<Findi
     out.must("login", true, "let in", "a login that is let in", "");
     let major = session.version() / 10_000;
     out.must("server_version", session.version() >= OLDEST, major.to_string(), format!("{} or later", OLDEST / 10_000), "Upgrade the source.");
+    let needs = &present(&session, needs, &mut out).await?;
     if let Err(e) = general(&session, needs, &mut out).await {
         out.must("catalog", false, text(&e), "a catalog that can be read", "Give the source's role the rights it has by default on pg_catalog.");
     }
@@ -49,6 +50,21 @@ pub(super) async fn findings(target: &Target, needs: &Needs) -> Result<Vec<Findi
         out.must("change_capture", false, text(&e), "a catalog that can be read", "Give the source's role the rights it has by default on pg_catalog.");
     }
     Ok(out.0)
+}
+
+/// The tables as they are at the source now: those that are asked about as they were synced know neither their kind nor their identity.
+async fn present(session: &Session, needs: &Needs, out: &mut Findings) -> Result<Needs> {
+    if needs.tables.iter().all(|t| t.facts.contains_key(fact::IDENTITY)) {
+        return Ok(needs.clone());
+    }
+    let names: Vec<TableName> = needs.tables.iter().map(|t| t.name.clone()).collect();
+    let found = tables(session, Wanted::Names(&names)).await?;
+    let missing: Vec<String> = names.iter().filter(|n| !found.iter().any(|t| t.name == **n)).map(TableName::to_string).collect();
+    if !missing.is_empty() {
+        let found = format!("{} not there, or not readable", missing.join(", "));
+        out.must("tables", false, found, "every synced table", "Run REFRESH TABLES FROM SOURCE, or GRANT USAGE and SELECT to the source's role.");
+    }
+    Ok(Needs { tables: found.into_iter().map(Arc::new).collect(), ..needs.clone() })
 }
 
 fn text(e: &Error) -> String {
