@@ -144,7 +144,7 @@ pub const PRODUCTIONS: &[Production] = &[
     },
     Production {
         head: &["SHOW", "STAGES"],
-        tag: "SHOW STAGES",
+        tag: "SHOW",
         parse: Parse::By(show::stages),
         look: None,
         ebnf: "SHOW STAGES",
@@ -271,7 +271,7 @@ pub const PRODUCTIONS: &[Production] = &[
     },
     Production {
         head: &["SHOW", "MODELS"],
-        tag: "SHOW MODELS",
+        tag: "SHOW",
         parse: Parse::By(show::models),
         look: None,
         ebnf: "SHOW MODELS",
