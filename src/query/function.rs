@@ -1,6 +1,31 @@
 //! PostgreSQL's functions that DataFusion lacks. Each is a line in one of the tables of [`function`](self)'s files: name, arguments, result and
 //! a plain function over values. They are made once; what they need of a statement comes with the call ([`StatementContext`]).
 
+/// A function is the one of its name, whatever else it holds.
+macro_rules! by_name {
+    ($udf:ty) => {
+        impl std::fmt::Debug for $udf {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.function.name)
+            }
+        }
+
+        impl PartialEq for $udf {
+            fn eq(&self, other: &$udf) -> bool {
+                self.function.name == other.function.name
+            }
+        }
+
+        impl Eq for $udf {}
+
+        impl std::hash::Hash for $udf {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.function.name.hash(state);
+            }
+        }
+    };
+}
+
 pub mod array;
 pub mod cast;
 pub mod catalog;
@@ -37,7 +62,6 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 use value::Value;
 
@@ -122,25 +146,7 @@ impl Udf {
     }
 }
 
-impl std::fmt::Debug for Udf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.function.name)
-    }
-}
-
-impl PartialEq for Udf {
-    fn eq(&self, other: &Udf) -> bool {
-        self.function.name == other.function.name
-    }
-}
-
-impl Eq for Udf {}
-
-impl Hash for Udf {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.function.name.hash(state);
-    }
-}
+by_name!(Udf);
 
 impl ScalarUDFImpl for Udf {
     fn name(&self) -> &str {

@@ -74,12 +74,6 @@ impl Bench {
         let planned = self.plan(sql, &[]).await?;
         self.fetch(&planned, values).await
     }
-    /// Column names and rows.
-    pub async fn run_statement(&self, statement: &Statement) -> Result<(Vec<String>, Vec<String>)> {
-        let planned = self.engine.plan(&self.env(), statement, &[]).await?;
-        let rows = self.fetch(&planned, vec![]).await?;
-        Ok((planned.schema.fields().iter().map(|f| f.name().clone()).collect(), rows))
-    }
     async fn fetch(&self, planned: &Planned, values: Vec<ScalarValue>) -> Result<Vec<String>> {
         let mut stream = self.engine.execute(&self.env(), planned, values).await?;
         let mut out = Vec::new();

@@ -9,6 +9,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::logical_plan::TableScanBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub fn keep_text(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let Some(source) = with_text(chain.scan, &chain.touched)? else { return Ok(plan) };
     let rebuilt = plan.transform_up(|node| match node {
         LogicalPlan::TableScan(s) => {
-            let scan = TableScan::try_new(s.table_name, provider_as_source(source.clone()), s.projection, s.filters, s.fetch)?;
+            let scan = TableScanBuilder::new(s.table_name, provider_as_source(source.clone())).with_projection(s.projection).with_fetch(s.fetch).build()?;
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         }
         other => Ok(Transformed::yes(other.recompute_schema()?)),

@@ -2,7 +2,7 @@
 //! directories that were copied, pipes that are dropped while an end is away, tables that are poisoned. Never a silent gap: FAILED with the
 //! statement that mends it, and everything is right once that was run.
 
-use super::systems::{Pg, System};
+use super::systems::Pg;
 use super::world::{PIPES, STUCK, World, alone, seed};
 use std::path::Path;
 use std::process::Command;

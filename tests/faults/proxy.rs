@@ -81,9 +81,6 @@ impl Proxy {
         }
     }
     /// Connections made so far.
-    pub fn connections(&self) -> usize {
-        self.faults.connections.load(Ordering::SeqCst)
-    }
     /// No faults from here on.
     pub fn heal(&self) {
         self.refuse(false);

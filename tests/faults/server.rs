@@ -102,10 +102,6 @@ impl Standpipe {
         Command::new("kill").arg(child.id().to_string()).status().expect("kill");
         child.wait().expect("it ends").code()
     }
-    /// The process, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
-    }
     /// Runs a statement in a database.
     pub async fn try_sql(&mut self, database: &str, sql: &str) -> Result<Vec<Row>, String> {
         let mut session = match (database, self.session.take()) {

@@ -71,10 +71,6 @@ impl Pg {
     pub async fn inner(&self) -> tokio::sync::MutexGuard<'_, Postgres> {
         self.server.lock().await
     }
-    /// A fast shutdown.
-    pub async fn stop(&self) {
-        self.server.lock().await.stop();
-    }
 }
 
 #[async_trait]

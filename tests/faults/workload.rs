@@ -102,10 +102,6 @@ impl Workload {
     pub fn transactions(&self) -> u64 {
         self.shared.transactions.load(Ordering::SeqCst)
     }
-    /// Longest time between two transactions of a writer, in milliseconds.
-    pub fn pace(&self, millis: u64) {
-        self.shared.pace.store(millis, Ordering::SeqCst);
-    }
     /// Returns when no writer has anything under way, and none begins.
     pub async fn pause(&self) {
         self.shared.pause.store(true, Ordering::SeqCst);

@@ -62,10 +62,6 @@ impl Server {
     pub fn log(&self) -> String {
         self.log.lock().expect("log").join("\n")
     }
-    /// The process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
     /// kill -9, and waits until it is gone.
     pub fn kill(mut self) -> PathBuf {
         self.child.kill().expect("it is alive");

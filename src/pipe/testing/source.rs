@@ -126,7 +126,6 @@ impl SourceState {
 pub struct TestSource {
     pub shared: Shared,
     pub node: u64,
-    pub uuid: Uuid,
 }
 
 fn lost(what: &str) -> Error {

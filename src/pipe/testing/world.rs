@@ -103,7 +103,7 @@ struct TestEnds {
 
 impl Ends for TestEnds {
     fn source(&self) -> Result<Box<dyn Source>> {
-        Ok(Box::new(TestSource { shared: self.shared.clone(), node: self.node, uuid: self.uuid }))
+        Ok(Box::new(TestSource { shared: self.shared.clone(), node: self.node }))
     }
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
         Ok(Box::new(TestExtractor { shared: self.shared.clone(), node: self.node, uuid: self.uuid, slot: true, at: 0, connection: 0, follow: BTreeMap::new(), open: None }))

@@ -11,7 +11,6 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 /// Types of the arguments and, where they are constants, their values.
@@ -103,25 +102,7 @@ impl Udf {
     }
 }
 
-impl std::fmt::Debug for Udf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.function.name)
-    }
-}
-
-impl PartialEq for Udf {
-    fn eq(&self, other: &Udf) -> bool {
-        self.function.name == other.function.name
-    }
-}
-
-impl Eq for Udf {}
-
-impl Hash for Udf {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.function.name.hash(state);
-    }
-}
+by_name!(Udf);
 
 impl ScalarUDFImpl for Udf {
     fn name(&self) -> &str {
