@@ -1,13 +1,13 @@
 //! `standpipe check`: what a stopped server leaves is sound, and damage of the lake is said line by line.
 
-use crate::support::server::Server;
+use crate::support::server::{Server, binary};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// Exit code and what is said.
 fn check(data: &Path) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_standpipe")).arg("check").arg("--data").arg(data).output().expect("it runs");
+    let output = Command::new(binary()).arg("check").arg("--data").arg(data).output().expect("it runs");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

@@ -1,6 +1,7 @@
 //! Real clients, the whole journey and all values, as programs of their own: psql, pgjdbc, psycopg, asyncpg and DuckDB against the real binary and a real
 //! PostgreSQL. The Python of `tests/install` runs them.
 
+use crate::support::server::binary;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -17,7 +18,7 @@ pub fn python() -> PathBuf {
 
 fn run(script: &str, arguments: &[&str]) {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let out = Command::new(python()).arg(script).args(["--standpipe", env!("CARGO_BIN_EXE_standpipe")]).args(arguments).output().expect("python runs");
+    let out = Command::new(python()).arg(script).args(["--standpipe", &binary()]).args(arguments).output().expect("python runs");
     let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{text}");
     println!("{text}");

@@ -1,6 +1,6 @@
 //! The dashboard over real sockets: what it shows, to whom, under which names, and that its metrics can be read by what reads metrics.
 
-use crate::support::server::{PASSWORD, Server};
+use crate::support::server::{PASSWORD, Server, binary};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
@@ -300,7 +300,7 @@ async fn where_it_asks_a_role_with_the_right_to_read_gets_in() {
 /// Starts a server that is to refuse; gives its exit code and what it says.
 fn refused(settings: &[&str], password: Option<&str>) -> (Option<i32>, String) {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+    let mut command = Command::new(binary());
     command.args(["serve", "--listen", "127.0.0.1:0"]).arg("--data").arg(directory.path()).stdin(Stdio::null());
     for setting in settings {
         command.args(["--set", setting]);

@@ -1,7 +1,7 @@
 //! The program as a child process that can be killed, started again on the same port and data, and given failpoints.
 
 use super::systems::{Row, Session, pg_session};
-use crate::support::server::PASSWORD;
+use crate::support::server::{PASSWORD, binary};
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl Standpipe {
         assert!(self.child.is_none(), "it is running");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
         self.mark = log.metadata().expect("its size").len();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        let mut command = Command::new(binary());
         command.args(["serve", "--http", "", "--listen", &format!("127.0.0.1:{}", self.port)]).arg("--data").arg(&self.data);
         for setting in &self.settings {
             command.args(["--set", setting]);

@@ -11,6 +11,11 @@ pub const PASSWORD: &str = "tests-only";
 /// How long a server may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
 
+/// The program: the one that cargo built for the tests, or another one of the environment, such as a release.
+pub fn binary() -> String {
+    std::env::var("STANDPIPE_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_standpipe").into())
+}
+
 /// A running server. Dropping it ends it with SIGKILL; its directory stays with whoever made it.
 pub struct Server {
     child: Child,
@@ -24,7 +29,7 @@ pub struct Server {
 impl Server {
     /// Starts a server on a data directory; `settings` are `name=value`, `env` is added to its environment. Without a setting `http` there is no dashboard.
     pub fn start(data: &Path, settings: &[&str], env: &[(&str, &str)]) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        let mut command = Command::new(binary());
         command.args(["serve", "--listen", "127.0.0.1:0", "--set", "http="]).arg("--data").arg(data);
         for setting in settings {
             command.args(["--set", setting]);
