@@ -47,7 +47,7 @@ impl Places {
     pub fn new(config: &Config) -> Places {
         let (clients, startups) = (config.count("max_connections"), config.count("max_startup_connections"));
         let files = open_files_limit();
-        let most = files.map_or(usize::MAX, |limit| limit - config.count("reserved_files").min(limit / 2));
+        let most = files.map_or(usize::MAX, |limit| limit - config.count("reserved_files").min(limit / 4 * 3));
         if most < clients {
             let limit = files.unwrap_or_default();
             tracing::warn!(limit, clients = most, max_connections = clients, "the process may open few files (ulimit -n): fewer clients are taken than max_connections says");
