@@ -15,4 +15,4 @@ pub use batch::{Batch, ColumnChange, Content, OldKeys, Op, Part, Payload, Rows, 
 pub use collapse::{Merged, collapse};
 pub use column::{Column, LogicalType};
 pub use position::{Position, Witness};
-pub use table::{TableId, TableName, TableVersion};
+pub use table::{TableId, TableName, TableVersion, quoted};

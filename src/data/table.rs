@@ -30,19 +30,17 @@ impl TableName {
 }
 
 impl fmt::Display for TableName {
-    /// For messages: parts that are not plain lower-case names are quoted as in PostgreSQL.
+    /// For messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |s: &str| {
-            s.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && s.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        };
-        for (i, part) in [&self.schema, &self.name].into_iter().enumerate() {
-            if i == 1 {
-                f.write_str(".")?;
-            }
-            if plain(part) { f.write_str(part)? } else { write!(f, "\"{}\"", part.replace('"', "\"\""))? }
-        }
-        Ok(())
+        write!(f, "{}.{}", quoted(&self.schema), quoted(&self.name))
     }
+}
+
+/// A name as statements and messages have it: in quotes, as in PostgreSQL, unless it is a plain lower-case one.
+pub fn quoted(name: &str) -> String {
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let plain = begins && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// A table with the columns it has at one version. Immutable; a schema change makes a new one. Shared as `Arc<TableVersion>`.

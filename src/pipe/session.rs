@@ -108,8 +108,7 @@ impl Context {
     }
     /// The statement that brings a FAILED table back.
     pub(super) fn resync_of(&self, table: &TableName) -> String {
-        let pipe = TableName::new("", self.pipe.name.as_str()).to_string();
-        format!("RESYNC PIPE {} TABLE {table}", pipe.trim_start_matches("\"\"."))
+        format!("RESYNC PIPE {} TABLE {table}", crate::data::quoted(&self.pipe.name))
     }
     /// The table that an error is about, by its name at either end.
     pub fn table_of(&self, error: &Error) -> Option<TableId> {

@@ -54,7 +54,12 @@ pub struct PgExtractor {
     leaving: Vec<Arc<TableVersion>>,
     /// The publication is to be brought into line with `followed`.
     published: bool,
+    /// When the followed tables were last looked at; None: this extractor is a side run's and too short-lived for that.
+    looked: Option<Looked>,
 }
+
+/// When something was last done, if it was.
+type Looked = Option<Instant>;
 
 /// A running stream and how far it is decoded.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl PgExtractor {
     /// Not connected. `target` says the pipe's name as application name.
     pub fn new(target: Target, config: Arc<Config>, pipe: PipeRef, options: Options) -> PgExtractor {
         let names = Names::new(pipe.uuid, &options);
-        PgExtractor { target, config, pipe, options, names, session: None, prepared: None, live: None, followed: Vec::new(), leaving: Vec::new(), published: true }
+        PgExtractor { target, config, pipe, options, names, session: None, prepared: None, live: None, followed: Vec::new(), leaving: Vec::new(), published: true, looked: None }
     }
     /// Goes on from a temporary slot; its stream starts with the first `next`.
     pub(super) fn begin_at(&mut self, walsender: Walsender, names: Names, from: Lsn, identity: Identity) {
@@ -169,6 +174,7 @@ impl PgExtractor {
     async fn next_batch(&mut self, limit: &Limit) -> Result<Batch> {
         let until = Instant::now() + limit.wait;
         self.begin().await?;
+        self.look_at_tables().await?;
         self.publish().await?;
         let patience = self.config.duration("pipe.idle-wait");
         loop {
@@ -256,7 +262,9 @@ impl Extractor for PgExtractor {
     async fn connect(&mut self, from: &Resume) -> Result<()> {
         self.live = None;
         self.followed = from.tables.clone();
+        let temporary = self.prepared.is_some();
         let connected = self.verified(from).await.map_err(|e| self.lost(e))?;
+        self.looked = (!temporary).then_some(None);
         self.live = Some(connected);
         Ok(())
     }

@@ -20,15 +20,20 @@ pub mod fact {
     pub const PUBLICATION: &str = "publication";
 }
 
+/// What identifies a server as a whole.
+pub(super) fn cluster(who: &Identified) -> Identity {
+    Identity::from([(fact::SYSTEM.to_string(), who.system.clone()), (fact::TIMELINE.to_string(), who.timeline.clone())])
+}
+
 /// What identifies a source now.
 pub(super) async fn identity(session: &Session, who: &Identified, names: &Names, publication_oid: u32) -> Result<Identity> {
     let row = session.query_one("SELECT oid, datname::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()", &[]).await;
     let row = row.map_err(failed("could not identify the source's database"))?;
-    Ok(Identity::from([
-        (fact::SYSTEM.to_string(), who.system.clone()),
-        (fact::TIMELINE.to_string(), who.timeline.clone()),
+    let mut all = cluster(who);
+    all.extend([
         (fact::DATABASE.to_string(), format!("{} {}", row.get::<_, u32>(0), row.get::<_, String>(1))),
         (fact::SLOT.to_string(), names.slot.clone()),
         (fact::PUBLICATION.to_string(), format!("{publication_oid} {}", names.publication)),
-    ]))
+    ]);
+    Ok(all)
 }

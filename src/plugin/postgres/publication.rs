@@ -5,7 +5,7 @@ use super::types::fact;
 use crate::data::TableVersion;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Options, PipeRef};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -42,7 +42,7 @@ impl Names {
 
 /// The hint of every error after which only a new copy helps.
 pub fn resync_hint(pipe: &PipeRef) -> String {
-    format!("Run RESYNC PIPE {}.", crate::data::TableName::new("", pipe.name.as_str()).to_string().trim_start_matches("\"\"."))
+    format!("Run RESYNC PIPE {}.", crate::data::quoted(&pipe.name))
 }
 
 /// Which operations are wanted, by the options `inclusion` and `exclusion`.
@@ -77,6 +77,19 @@ impl Operations {
 fn listed(table: &TableVersion) -> Result<String> {
     let only = if table.facts.get(fact::KIND).is_some_and(|k| k == "r") { "ONLY " } else { "" };
     Ok(format!("{only}{}", qualified(&table.name)?))
+}
+
+/// The same of tables that may be called otherwise by now, or be gone: a pipe's tables are those of their OIDs, and under the old name of one there
+/// may be another that is none of the pipe's.
+async fn listed_now(session: &Session, tables: &[Arc<TableVersion>]) -> Result<BTreeMap<u32, String>> {
+    let all: Vec<u32> = oids(tables).into_iter().collect();
+    let sql = "SELECT oid, (CASE relkind WHEN 'r' THEN 'ONLY ' ELSE '' END) || oid::pg_catalog.regclass::text FROM pg_catalog.pg_class WHERE oid = ANY ($1)";
+    let rows = session.query(sql, &[&all]).await.map_err(failed("could not look for the tables"))?;
+    Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+}
+
+fn list(tables: BTreeMap<u32, String>) -> String {
+    tables.into_values().collect::<Vec<_>>().join(", ")
 }
 
 /// The OID of a publication, if there is one of that name.
@@ -186,9 +199,12 @@ async fn add_alone(session: &Session, names: &Names, wanted: &[Arc<TableVersion>
     if names.publication_given {
         return Err(not_published(names, &lacking));
     }
-    let list = lacking.iter().map(|t| listed(t)).collect::<Result<Vec<_>>>()?.join(", ");
-    let all = noted(session, &names.publication).await?.into_iter().chain(oids(&lacking)).collect();
-    let sql = format!("ALTER PUBLICATION {} ADD TABLE {list}; {}", ident(&names.publication)?, note(&names.publication, &all)?);
+    let there = listed_now(session, &lacking).await?;
+    if there.is_empty() {
+        return Ok(());
+    }
+    let all = noted(session, &names.publication).await?.into_iter().chain(there.keys().copied()).collect();
+    let sql = format!("ALTER PUBLICATION {} ADD TABLE {}; {}", ident(&names.publication)?, list(there), note(&names.publication, &all)?);
     session.batch_execute(&sql).await.map_err(failed("could not add tables to the pipe's publication")).map_err(owner_hint)
 }
 
@@ -203,9 +219,10 @@ pub async fn remove(session: &Session, names: &Names, gone: &[Arc<TableVersion>]
 
 async fn remove_alone(session: &Session, names: &Names, gone: &[Arc<TableVersion>]) -> Result<()> {
     let published = tables(session, &names.publication).await?;
-    let there: Vec<_> = gone.iter().filter(|t| u32::try_from(t.source_id).is_ok_and(|id| published.contains(&id))).map(|t| listed(t)).collect::<Result<_>>()?;
+    let mut there = listed_now(session, gone).await?;
+    there.retain(|oid, _| published.contains(oid));
     let rest: BTreeSet<u32> = noted(session, &names.publication).await?.difference(&oids(gone)).copied().collect();
-    let drop = if there.is_empty() { String::new() } else { format!("ALTER PUBLICATION {} DROP TABLE {}; ", ident(&names.publication)?, there.join(", ")) };
+    let drop = if there.is_empty() { String::new() } else { format!("ALTER PUBLICATION {} DROP TABLE {}; ", ident(&names.publication)?, list(there)) };
     session.batch_execute(&(drop + &note(&names.publication, &rest)?)).await.map_err(failed("could not take tables out of the pipe's publication"))
 }
 

@@ -2,7 +2,7 @@
 //! can move it between the question and the first change.
 
 use super::super::client::{Session, failed};
-use super::super::identity::identity;
+use super::super::identity::{self, fact};
 use super::super::publication;
 use super::*;
 
@@ -15,10 +15,12 @@ impl PgExtractor {
         }
         let mut walsender = Walsender::connect(&self.target).await?;
         let who = walsender.identify().await?;
+        // before anything is looked for there: another server has no slot and no publication of ours, which is not what is wrong
+        same(&cluster(&from.identity), &identity::cluster(&who))?;
         let session = connected(&mut self.session, &self.target, Access::Write).await?;
         let publication_oid = publication::oid(session, &self.names.publication).await?;
         let publication_oid = publication_oid.ok_or_else(|| position_lost(format!("publication \"{}\" is gone at the source", self.names.publication)))?;
-        same(&from.identity, &identity(session, &who, &self.names, publication_oid).await?)?;
+        same(&from.identity, &identity::identity(session, &who, &self.names, publication_oid).await?)?;
         slot_is_there(session, &self.names).await?;
         everything_published(session, &self.names, &from.tables).await?;
         let stream = self.start(Some(walsender)).await?;
@@ -53,10 +55,32 @@ impl PgExtractor {
         let stream = self.start(Some(walsender)).await?;
         Ok(Self::live(stream, decoder))
     }
+
+    /// Looks, between two transactions and no more often than `source.tables-interval`, whether the tables of the source are still those that are
+    /// followed: the log says nothing of a table that is dropped, or taken out of the publication, and is silent of it from then on. Errors:
+    /// `UndefinedTable` about one table, `PositionLost` where the publication lacks one.
+    pub(super) async fn look_at_tables(&mut self) -> Result<()> {
+        let interval = self.config.duration("source.tables-interval");
+        let between = self.live.as_ref().is_some_and(|l| l.decoder.between());
+        let is_due = |at: &Looked| between && !interval.is_zero() && at.is_none_or(|at| at.elapsed() >= interval);
+        let Some(looked) = self.looked.filter(is_due) else { return Ok(()) };
+        let first = looked.is_none();
+        self.looked = Some(Some(Instant::now()));
+        let session = connected(&mut self.session, &self.target, Access::Write).await?;
+        if !first {
+            everything_published(session, &self.names, &self.followed).await?;
+        }
+        same_tables(session, &self.followed).await
+    }
 }
 
 fn position_lost(message: impl Into<String>) -> Error {
     Error::new(Kind::PositionLost, message)
+}
+
+/// Of the facts, those of the server as a whole.
+fn cluster(identity: &Identity) -> Identity {
+    identity.iter().filter(|(k, _)| [fact::SYSTEM, fact::TIMELINE].contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// Every fact remembered must be the same now.
@@ -96,7 +120,7 @@ async fn everything_published(session: &Session, names: &Names, tables: &[Arc<Ta
     let list: Vec<_> = lacking.iter().map(|t| t.name.to_string()).collect();
     match list.as_slice() {
         [] => Ok(()),
-        [one] => Err(position_lost(format!("publication \"{}\" no longer carries {one}, whose changes are lost", names.publication)).for_table(one.clone())),
+        [one] => Err(position_lost(format!("publication \"{}\" no longer carries {one}, whose changes are lost", names.publication))),
         many => Err(position_lost(format!("publication \"{}\" no longer carries {} tables, whose changes are lost", names.publication, many.len())).with_detail(many.join(", "))),
     }
 }
@@ -110,4 +134,28 @@ async fn held(session: &Session, slot: &str) -> Result<(Lsn, Lsn)> {
         Some((Some(confirmed), Some(end))) => Ok((confirmed.parse()?, end.parse()?)),
         _ => Err(position_lost(format!("replication slot \"{slot}\" is gone at the source"))),
     }
+}
+
+/// A followed table is the one of its OID, whatever its name is by now. One that is gone is an error, and so is one in whose place another table
+/// of its name stands, as tools that rebuild a table leave it: what is written there never comes through its OID.
+async fn same_tables(session: &Session, tables: &[Arc<TableVersion>]) -> Result<()> {
+    let known: Vec<_> = tables.iter().filter_map(|t| Some((u32::try_from(t.source_id).ok()?, t))).collect();
+    let oids: Vec<u32> = known.iter().map(|k| k.0).collect();
+    let (schemas, names): (Vec<&str>, Vec<&str>) = known.iter().map(|k| (k.1.name.schema.as_str(), k.1.name.name.as_str())).unzip();
+    let sql = "SELECT f.place::int8, coalesce(o.oid <> f.oid, false) \
+               FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) WITH ORDINALITY f (oid, nsp, rel, place) \
+               LEFT JOIN pg_catalog.pg_class c ON c.oid = f.oid LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = f.nsp \
+               LEFT JOIN pg_catalog.pg_class o ON o.relnamespace = n.oid AND o.relname = f.rel \
+               WHERE c.oid IS NULL OR o.oid <> f.oid ORDER BY f.place LIMIT 1";
+    let row = session.query_opt(sql, &[&oids, &schemas, &names]).await.map_err(failed("could not look for the source's tables"))?;
+    let Some(row) = row else { return Ok(()) };
+    let name = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|i| known.get(i)).map_or_else(String::new, |k| k.1.name.to_string());
+    Err(match row.get(1) {
+        true => Error::new(Kind::UndefinedTable, format!("table {name} of the source is another one than was copied"))
+            .with_detail("The copied one was dropped or renamed, and another has its name.")
+            .with_hint("RESYNC PIPE ... TABLE takes a copy of the new one."),
+        false => Error::new(Kind::UndefinedTable, format!("table {name} is gone at the source"))
+            .with_hint("ALTER PIPE ... DROP TABLE takes it out of the pipe; when it is there again, RESYNC PIPE ... TABLE takes a new copy."),
+    }
+    .for_table(name))
 }
