@@ -61,6 +61,13 @@ impl Fault {
         }
     }
 
+    /// Of a whole pipe: with the statement that lets it go on in its HINT, unless that names one already.
+    #[must_use]
+    pub fn started_by(self, statement: &str) -> Fault {
+        let says = |word| self.hint.as_ref().is_some_and(|h| h.contains(word));
+        if says("RESYNC") || says("START PIPE") { self } else { self.mended_by(statement) }
+    }
+
     /// With the statement to run next in its HINT.
     #[must_use]
     pub fn mended_by(mut self, statement: &str) -> Fault {

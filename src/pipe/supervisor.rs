@@ -19,7 +19,7 @@ use super::state::{Connection, ConnectionEvent, Phase};
 use super::status::{Live, PipeStatus};
 use crate::config::Config;
 use crate::data::TableId;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Retry};
 use crate::link::{self, Linker};
 use parking_lot::Mutex;
 use standpipe_catalog::{self as catalog, Catalog, Clause, Desired, Options as Stored, Pipe, Pipes, Timestamp, WatchId};
@@ -347,9 +347,18 @@ impl PipeSupervisor {
         self.wake.notify_one();
     }
 
+    /// The statement that lets a pipe go on.
+    fn start_of(&self, entry: &Entry) -> String {
+        let name = self.catalog.snapshot().get::<Pipes>(&entry.live.status().uuid).map_or_else(String::new, |p| p.name.clone());
+        format!("START PIPE {}", crate::data::quoted(&name))
+    }
+
     /// It needs a person.
     fn failed(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error) {
-        let fault = Fault::of(error);
+        let fault = match error.retry() {
+            Retry::Never => Fault::of(error),
+            _ => Fault::of(error).started_by(&self.start_of(entry)),
+        };
         ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: None, retry_in: None });
         if let Some(source) = std::error::Error::source(error) {
             tracing::debug!(error = %source, "the foreign error behind it");
