@@ -24,6 +24,9 @@ impl Findings {
     }
 }
 
+/// First version whose standbys decode changes.
+const STANDBY_DECODES: u32 = 160_000;
+
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, needs: &Needs) -> Result<Vec<Finding>> {
     let mut out = Findings(Vec::new());
@@ -135,7 +138,10 @@ async fn server(session: &Session, options: &Options, out: &mut Findings) -> Res
     let (needed, free) = (2, senders - senders_used);
     let status = if free < 1 { FindingStatus::Failed } else if free < needed { FindingStatus::Warning } else { FindingStatus::Ok };
     out.add("free_senders", status, format!("{senders_used} of {senders} used"), "two free WAL senders, one of them for tables added later", "Raise max_wal_senders at the source and restart it.");
-    if options.get("publication-name").is_none() {
+    let too_old = standby && session.version() < STANDBY_DECODES;
+    let found = if standby { format!("a standby of version {}", session.version() / 10_000) } else { "a primary".to_string() };
+    out.must("primary", !too_old, found, "a primary, or a standby of PostgreSQL 16 or later", "Name the primary in the source's options host and port: a standby of this version decodes no changes.");
+    if options.get("publication-name").is_none() && !too_old {
         out.must("publication_right", creates && !standby, if standby { "a standby" } else if creates { "may create" } else { "may not create" }, "CREATE on the database of a primary", "Run GRANT CREATE ON DATABASE ... TO the source's role, or create a publication and name it in publication-name.");
     }
     let status = if kept < 0 { FindingStatus::Warning } else { FindingStatus::Ok };
