@@ -3,16 +3,27 @@
 //!
 //! `tests/run` has the short forms; `tests/faults/run` is the long one.
 
+mod checkers;
 mod cuts;
+mod ddl;
 mod disks;
+mod drops;
 mod failpoints;
+mod history;
 mod invariants;
 mod kills;
 mod lake;
 mod people;
 mod proxy;
+mod races;
+mod restarts;
+mod rewriter;
+mod rights;
 mod server;
+mod short;
 mod sizes;
+mod steps;
 mod systems;
+mod targets;
 mod workload;
 mod world;

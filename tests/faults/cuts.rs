@@ -1,21 +1,10 @@
 //! The network between: connections cut at any byte, answers to COMMIT swallowed, sources that say nothing, targets that are slow or blocked, and
 //! servers that die, are away for a while, or come back as somebody else.
 
+use super::steps::{Outcome, running};
 use super::world::{BULK_ROWS, STUCK, World, alone, seed};
 use rand::Rng;
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), String>;
-
-/// Both pipes follow the changes and both eyes are open.
-async fn running(world: &mut World) -> Outcome {
-    world.create_pipes(", 'snapshot.chunk-rows' = '2000'").await;
-    world.start_pipes().await;
-    world.until(&["RUNNING"], STUCK).await?;
-    world.flows(STUCK).await?;
-    world.look(true);
-    Ok(())
-}
 
 /// Answers to COMMIT that never come, in changes: nobody knows what became of it, and nothing is lost or doubled.
 async fn swallowed_commits(world: &mut World, times: usize) -> Outcome {
@@ -102,7 +91,7 @@ async fn stalled_source(world: &mut World, patience: Duration) -> Outcome {
 }
 
 /// A target that is blocked by a lock while the source goes on: the source's connection is kept, nothing is read ahead without bound.
-async fn blocked_target(world: &mut World, time: Duration) -> Outcome {
+pub async fn blocked_target(world: &mut World, time: Duration) -> Outcome {
     let mut locker = world.target.session().await?;
     locker.rows("begin; lock table bank in access exclusive mode").await?;
     world.look(false);

@@ -1,7 +1,7 @@
 //! kill -9 of the program at random moments, in snapshot and in changes, with a pipe into PostgreSQL and one into the lake in the same server.
 
 use super::workload::WRITERS;
-use super::world::{BULK_ROWS, STUCK, World, alone, seed};
+use super::world::{BULK_ROWS, PIPES, STUCK, World, alone, seed};
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,11 +20,15 @@ struct Score {
     hit: BTreeMap<String, usize>,
     recoveries: Vec<Duration>,
     lives: usize,
+    /// What was done to tables of the running pipes.
+    tables: BTreeMap<&'static str, usize>,
 }
 
 impl Score {
     fn print(&self, world: &World) {
         println!("{} kills with seed {} in {} lives of the pipes, {} transactions at the source", self.cycles, world.seed, self.lives, world.workload.transactions());
+        let (prepared, nested) = world.workload.prepared_and_nested();
+        println!("  {prepared} of them prepared, {nested} with blocks in blocks; tables: {:?}", self.tables);
         for (phases, n) in &self.hit {
             println!("  hit in {phases}: {n}");
         }
@@ -45,6 +49,36 @@ async fn kill(world: &mut World, score: &mut Score) {
     world.server.kill();
     *score.hit.entry(text).or_default() += 1;
     score.cycles += 1;
+}
+
+/// Tables that come and go; what the eyes look at all the time stays.
+const GUESTS: &[&str] = &["life", "bulk"];
+
+/// Which tables of which pipes have left.
+type Left = Vec<(&'static str, &'static str)>;
+
+/// Takes a table out of a running pipe, brings one back, or has one copied anew.
+async fn tables(world: &mut World, score: &mut Score, left: &mut Left) -> Result<(), String> {
+    let pipe = PIPES[world.rng.random_range(0..PIPES.len())].0;
+    let table = GUESTS[world.rng.random_range(0..GUESTS.len())];
+    let is_in = !left.contains(&(pipe, table));
+    let (what, sql) = match world.rng.random_range(0..4) {
+        _ if !is_in => ("added", format!("alter pipe {pipe} add table public.{table}")),
+        0 => ("dropped", format!("alter pipe {pipe} drop table public.{table}")),
+        _ => ("resynced", format!("resync pipe {pipe} table public.{table}")),
+    };
+    // a table that is still being copied, or a pipe that has just begun, may say no; it says so
+    match world.server.try_sql("src", &sql).await {
+        Ok(_) => *score.tables.entry(what).or_default() += 1,
+        Err(e) if e.starts_with("55000") => return Ok(()),
+        Err(e) => return Err(format!("{sql}: {e}")),
+    }
+    match what {
+        "dropped" => left.push((pipe, table)),
+        "added" => left.retain(|l| *l != (pipe, table)),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// One life: a snapshot that is killed again and again, changes likewise, and equal tables at the end.
@@ -68,13 +102,24 @@ async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_chang
     world.slow.clear();
     world.flows(STUCK).await?;
     world.look(true);
-    for _ in 0..in_changes {
+    for (pipe, _) in PIPES {
+        world.server.sql("src", &format!("alter pipe {pipe} modify connector ('on-existing-rows' = 'truncate')")).await;
+    }
+    let mut left = Left::new();
+    for i in 0..in_changes {
+        if i % 2 == 0 {
+            world.until(&["SNAPSHOT", "RUNNING"], STUCK).await?;
+            tables(world, score, &mut left).await?;
+        }
         world.pause(0, 900).await;
         kill(world, score).await;
         let began = Instant::now();
         world.restart("").await;
         world.flows(STUCK).await?;
         score.recoveries.push(began.elapsed());
+    }
+    for (pipe, table) in left {
+        world.server.sql("src", &format!("alter pipe {pipe} add table public.{table}")).await;
     }
     world.equal().await?;
     world.drop_pipes().await;

@@ -2,68 +2,13 @@
 //! directories that were copied, pipes that are dropped while an end is away, tables that are poisoned. Never a silent gap: FAILED with the
 //! statement that mends it, and everything is right once that was run.
 
+use super::steps::{Outcome, SAID, Steps, failed, resync, running, slots};
 use super::systems::Pg;
 use super::world::{PIPES, STUCK, World, alone, seed};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), String>;
-
-/// How long it may take until a pipe says what is wrong.
-const SAID: Duration = Duration::from_secs(30);
-
-async fn running(world: &mut World) -> Outcome {
-    world.create_pipes(", 'snapshot.chunk-rows' = '2000'").await;
-    world.start_pipes().await;
-    world.until(&["RUNNING"], STUCK).await?;
-    world.flows(STUCK).await?;
-    world.look(true);
-    Ok(())
-}
-
-/// Waits until a pipe has FAILED with a message that has all these words and names the next statement.
-async fn failed(world: &mut World, pipe: &str, words: &[&str]) -> Outcome {
-    let until = Instant::now() + SAID;
-    loop {
-        let (phase, error) = world.phases().await.get(pipe).cloned().unwrap_or_default();
-        if phase == "FAILED" {
-            return match words.iter().find(|w| !error.contains(**w)) {
-                None => Ok(()),
-                Some(w) => Err(format!("{pipe} has FAILED without saying \"{w}\": {error}")),
-            };
-        }
-        if Instant::now() > until {
-            return Err(format!("{pipe} has not FAILED: {phase} {error}"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// RESYNC PIPE, as the hint says; then everything is equal.
-async fn resync(world: &mut World, pipes: &[&str]) -> Outcome {
-    world.look(false);
-    for pipe in pipes {
-        world.server.sql("src", &format!("resync pipe {pipe}")).await;
-        world.server.try_sql("src", &format!("start pipe {pipe}")).await?;
-    }
-    world.until(&["RUNNING"], STUCK).await?;
-    world.equal().await?;
-    world.look_anew();
-    Ok(())
-}
-
-async fn slots(world: &World) -> Result<Vec<(String, String)>, String> {
-    let mut out = Vec::new();
-    let rows = world.source.rows("select slot_name, active_pid from pg_replication_slots").await?;
-    for (pipe, _) in PIPES {
-        let pid = world.source.value(&format!("select pid from pg_stat_replication where application_name = 'standpipe {pipe}'")).await?;
-        let slot = rows.iter().find(|r| r[1].as_deref() == Some(&pid)).and_then(|r| r[0].clone()).ok_or("no slot")?;
-        out.push((pipe.to_string(), slot));
-    }
-    Ok(out)
-}
 
 /// A slot is dropped, another is dropped and made anew, while the program is away.
 async fn slots_of_others(world: &mut World) -> Outcome {
@@ -343,7 +288,7 @@ async fn sessions_ended(world: &mut World) -> Outcome {
 
 /// Settings of both servers that change the form of values, and a statement_timeout that no snapshot would live through.
 async fn settings_changed(world: &mut World) -> Outcome {
-    let settings = [("datestyle", "'SQL, DMY'"), ("bytea_output", "'escape'"), ("timezone", "'Asia/Shanghai'"), ("statement_timeout", "'1s'"), ("default_transaction_isolation", "'serializable'"), ("lock_timeout", "'100ms'"), ("idle_session_timeout", "'2s'"), ("idle_in_transaction_session_timeout", "'500ms'")];
+    let settings = [("datestyle", "'SQL, DMY'"), ("bytea_output", "'escape'"), ("timezone", "'Asia/Shanghai'"), ("statement_timeout", "'1s'"), ("default_transaction_isolation", "'serializable'"), ("lock_timeout", "'100ms'")];
     for system in [world.source.clone(), world.target.clone()] {
         for (name, value) in settings {
             system.run(&format!("alter system set {name} = {value}")).await?;
@@ -366,33 +311,21 @@ async fn settings_changed(world: &mut World) -> Outcome {
 
 async fn all(world: &mut World, source: &Pg, target: &Pg) -> Outcome {
     running(world).await?;
-    let mut faults = Vec::new();
-    macro_rules! act {
-        ($name:expr, $e:expr) => {{
-            let began = Instant::now();
-            let outcome = $e.await;
-            println!("{} {:?} {}", $name, began.elapsed(), outcome.as_ref().err().map_or("ok", String::as_str));
-            if let Err(e) = outcome {
-                faults.push(format!("{}: {e}", $name));
-                world.again().await;
-                running(world).await?;
-            }
-        }};
-    }
-    act!("idle pipe", idle_pipe_lets_go(world));
-    act!("sessions ended", sessions_ended(world));
-    act!("ended politely", ended_politely(world));
-    act!("settings changed", settings_changed(world));
-    act!("source restored", source_restored(world, source));
-    act!("slots of others", slots_of_others(world));
-    act!("slot advanced", slot_advanced(world));
-    act!("publications", publications(world));
-    act!("catalog restored", catalog_restored(world));
-    act!("target restored", target_restored(world, target));
-    act!("directory copied", directory_copied(world));
-    act!("poisoned table", poisoned_table(world));
-    act!("dropped with an end away", dropped_with_an_end_away(world));
-    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    let mut steps = Steps::new(running);
+    steps.take(world, "idle pipe", idle_pipe_lets_go).await;
+    steps.take(world, "sessions ended", sessions_ended).await;
+    steps.take(world, "ended politely", ended_politely).await;
+    steps.take(world, "settings changed", settings_changed).await;
+    steps.take(world, "source restored", async |w| source_restored(w, source).await).await;
+    steps.take(world, "slots of others", slots_of_others).await;
+    steps.take(world, "slot advanced", slot_advanced).await;
+    steps.take(world, "publications", publications).await;
+    steps.take(world, "catalog restored", catalog_restored).await;
+    steps.take(world, "target restored", async |w| target_restored(w, target).await).await;
+    steps.take(world, "directory copied", directory_copied).await;
+    steps.take(world, "poisoned table", poisoned_table).await;
+    steps.take(world, "dropped with an end away", dropped_with_an_end_away).await;
+    steps.end()
 }
 
 /// All of them, one after the other.

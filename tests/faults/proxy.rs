@@ -1,8 +1,9 @@
 //! A TCP proxy in the test's own process, between the program and a server: it cuts, refuses, stalls and slows connections, and swallows the
 //! answer to a COMMIT, whose outcome nobody knows then.
 
+use super::rewriter::{Order, Rewriter};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,8 +29,10 @@ struct Faults {
     swallow: AtomicUsize,
     /// Those that were.
     swallowed: AtomicUsize,
-    /// Connections that were made.
+    /// Connections that were asked for.
     connections: AtomicUsize,
+    /// The port behind it.
+    upstream: AtomicU16,
     happened: Notify,
 }
 
@@ -37,6 +40,8 @@ struct Faults {
 pub struct Proxy {
     /// Where it listens.
     pub port: u16,
+    /// What is done to a PostgreSQL change stream, if anything is.
+    pub rewrite: Arc<Order>,
     faults: Arc<Faults>,
     cut: watch::Sender<u64>,
     accept: tokio::task::JoinHandle<()>,
@@ -48,8 +53,10 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("its number").port();
         let (faults, cut) = (Arc::new(Faults::default()), watch::channel(0).0);
-        let accept = tokio::spawn(accept(listener, upstream, faults.clone(), cut.subscribe()));
-        Proxy { port, faults, cut, accept }
+        faults.upstream.store(upstream, Ordering::SeqCst);
+        let rewrite = Arc::new(Order::default());
+        let accept = tokio::spawn(accept(listener, faults.clone(), rewrite.clone(), cut.subscribe()));
+        Proxy { port, rewrite, faults, cut, accept }
     }
     /// Cuts all connections.
     pub fn cut(&self) {
@@ -80,7 +87,15 @@ impl Proxy {
             let _ = tokio::time::timeout(STALL_STEP, happened).await;
         }
     }
-    /// Connections made so far.
+    /// Connections that were asked for so far, refused ones too.
+    pub fn connections(&self) -> usize {
+        self.faults.connections.load(Ordering::SeqCst)
+    }
+    /// Another port is behind it from now on; connections to the old one are cut.
+    pub fn to(&self, upstream: u16) {
+        self.faults.upstream.store(upstream, Ordering::SeqCst);
+        self.cut();
+    }
     /// No faults from here on.
     pub fn heal(&self) {
         self.refuse(false);
@@ -98,28 +113,30 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: u16, faults: Arc<Faults>, cut: watch::Receiver<u64>) {
+async fn accept(listener: TcpListener, faults: Arc<Faults>, rewrite: Arc<Order>, cut: watch::Receiver<u64>) {
     loop {
         let Ok((client, _)) = listener.accept().await else { return };
+        faults.connections.fetch_add(1, Ordering::SeqCst);
         if faults.refuse.load(Ordering::SeqCst) {
             continue;
         }
-        faults.connections.fetch_add(1, Ordering::SeqCst);
-        let (faults, mut cut) = (faults.clone(), cut.clone());
+        let (faults, rewrite, mut cut) = (faults.clone(), rewrite.clone(), cut.clone());
         cut.mark_unchanged();
         tokio::spawn(async move {
+            let upstream = faults.upstream.load(Ordering::SeqCst);
             let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)).await else { return };
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-            let up = pass(from_client, to_server, faults.clone(), None);
-            let down = pass(from_server, to_client, faults, Some(Answers::default()));
+            let up = pass(from_client, to_server, faults.clone(), None, rewrite.clone());
+            let down = pass(from_server, to_client, faults, Some(Answers::default()), rewrite);
             tokio::select! { () = up => {}, () = down => {}, _ = cut.changed() => {} }
         });
     }
 }
 
 /// One direction until it ends. `answers`: it is the server's.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: Arc<Faults>, mut answers: Option<Answers>) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: Arc<Faults>, mut answers: Option<Answers>, rewrite: Arc<Order>) {
+    let mut rewriter = (answers.is_some() && rewrite.follows()).then(Rewriter::default);
     let mut piece = vec![0; PIECE];
     loop {
         let n = match from.read(&mut piece).await {
@@ -150,7 +167,11 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: Arc<Fault
                 return;
             }
         }
-        if to.write_all(&piece[..n]).await.is_err() {
+        let sent = match &mut rewriter {
+            Some(rewriter) => to.write_all(&rewriter.pass(&piece[..n], &rewrite)).await,
+            None => to.write_all(&piece[..n]).await,
+        };
+        if sent.is_err() {
             return;
         }
     }

@@ -2,10 +2,9 @@
 
 use super::lake::tables_as;
 use super::systems::Session;
+use super::steps::{Outcome, Steps, table_is};
 use super::world::{STUCK, World, alone, seed};
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), String>;
 
 /// Pipes of a test's own over these tables, started.
 async fn pipes(world: &mut World, tables: &str, extractor: &str) {
@@ -106,22 +105,6 @@ async fn many_tables(world: &mut World, n: usize) -> Outcome {
     drop_all(world, &names).await
 }
 
-/// Waits until a table of a pipe is in a phase.
-async fn table_is(world: &mut World, pipe: &str, table: &str, phase: &str) -> Result<String, String> {
-    let sql = format!("select phase || ' ' || coalesce(exception_message, '') from standpipe.pipe_tables where pipe = '{pipe}' and table_name = 'public.{table}'");
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let is = world.server.value(&sql).await;
-        if is.starts_with(phase) {
-            return Ok(is);
-        }
-        if Instant::now() > until {
-            return Err(format!("{table} of {pipe} is {is}, not {phase}; {:?}", world.phases().await));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Tables are altered, truncated, renamed and dropped under changes; the others go on, and those that FAILED say so.
 async fn altered(world: &mut World) -> Outcome {
     for t in ["a", "b", "c", "d"] {
@@ -135,10 +118,7 @@ async fn altered(world: &mut World) -> Outcome {
     same(world, "select count(*), sum(v) from {b}").await?;
     world.source.run("alter table c drop column v; insert into c values (501)").await?;
     for pipe in ["to_pg", "to_lake"] {
-        let said = table_is(world, pipe, "c", "FAILED").await?;
-        if !said.contains(&format!("RESYNC PIPE {pipe} TABLE public.c")) {
-            return Err(format!("{pipe}: a dropped column does not name the next statement: {said}"));
-        }
+        table_is(world, pipe, "c", "FAILED", &[&format!("RESYNC PIPE {pipe} TABLE public.c")]).await?;
     }
     world.source.run("drop table d; insert into a values (502, 1, 'y')").await?;
     same(world, "select count(*) from {a}").await?;
@@ -179,30 +159,25 @@ async fn altered_in_snapshot(world: &mut World) -> Outcome {
     drop_all(world, &["a", "b", "c", "d"]).await
 }
 
+/// The tables of all steps are gone, and nobody else writes.
+async fn emptied(world: &mut World) -> Outcome {
+    let drop = "drop table if exists a, b, b2, c, d, columns, big, wide_row cascade";
+    world.source.run(drop).await?;
+    world.target.run(drop).await?;
+    world.workload.pause().await;
+    Ok(())
+}
+
 async fn all(world: &mut World, long: bool) -> Outcome {
     world.workload.pause().await;
-    let mut faults = Vec::new();
-    macro_rules! act {
-        ($name:expr, $e:expr) => {{
-            let began = Instant::now();
-            let outcome = $e.await;
-            println!("{} {:?} {}", $name, began.elapsed(), outcome.as_ref().err().map_or("ok", String::as_str));
-            if let Err(e) = outcome {
-                faults.push(format!("{}: {e}", $name));
-                world.again().await;
-                let drop = "drop table if exists a, b, b2, c, d, columns, big, wide_row cascade";
-                let _ = (world.source.run(drop).await, world.target.run(drop).await);
-                world.workload.pause().await;
-            }
-        }};
-    }
-    act!("altered", altered(world));
-    act!("altered in snapshot", altered_in_snapshot(world));
-    act!("columns", many_columns(world, if long { 1600 } else { 300 }));
-    act!("transaction", big_transaction(world, if long { 5_000_000 } else { 100_000 }));
-    act!("row", big_row(world, if long { 200 } else { 20 }));
-    act!("tables", many_tables(world, if long { 5000 } else { 100 }));
-    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    let mut steps = Steps::new(emptied);
+    steps.take(world, "altered", altered).await;
+    steps.take(world, "altered in snapshot", altered_in_snapshot).await;
+    steps.take(world, "columns", async |w| many_columns(w, if long { 1600 } else { 300 }).await).await;
+    steps.take(world, "transaction", async |w| big_transaction(w, if long { 5_000_000 } else { 100_000 }).await).await;
+    steps.take(world, "row", async |w| big_row(w, if long { 200 } else { 20 }).await).await;
+    steps.take(world, "tables", async |w| many_tables(w, if long { 5000 } else { 100 }).await).await;
+    steps.end()
 }
 
 /// `STANDPIPE_FAULTS_SMALL` takes small sizes.

@@ -4,6 +4,7 @@
 use crate::support::postgres::Postgres;
 use async_trait::async_trait;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::SimpleQueryMessage;
@@ -61,7 +62,8 @@ impl Pg {
     /// Starts one; `settings` come on top of those all test servers have.
     pub async fn start(settings: &[(&str, &str)]) -> Pg {
         let own = [("max_prepared_transactions", "10"), ("max_wal_senders", "40"), ("max_replication_slots", "40"), ("wal_sender_timeout", "20s"), ("deadlock_timeout", "200ms")];
-        Pg::of(Postgres::start(&own.iter().chain(settings).copied().collect::<Vec<_>>()).await)
+        let own = own.iter().filter(|(name, _)| !settings.iter().any(|(s, _)| s == name));
+        Pg::of(Postgres::start(&own.chain(settings).copied().collect::<Vec<_>>()).await)
     }
     /// One that was started otherwise.
     pub fn of(server: Postgres) -> Pg {
@@ -95,6 +97,56 @@ impl System for Pg {
     }
     fn two_phase(&self, name: &str) -> Option<(String, String)> {
         Some((format!("prepare transaction '{name}'"), format!("commit prepared '{name}'")))
+    }
+}
+
+/// An address behind which another server can be put, and the login that the program uses there; tests come as superuser all the same.
+pub struct Front {
+    now: std::sync::Mutex<Arc<Pg>>,
+    login: Option<(&'static str, &'static str)>,
+}
+
+impl Front {
+    /// Of a server; `login` is a role and its password.
+    pub fn new(pg: Pg, login: Option<(&'static str, &'static str)>) -> Arc<Front> {
+        Arc::new(Front { now: std::sync::Mutex::new(Arc::new(pg)), login })
+    }
+    /// The server behind it.
+    pub fn pg(&self) -> Arc<Pg> {
+        self.now.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+    /// Another server is behind it from now on; a proxy must be told too.
+    pub fn put(&self, other: Arc<Pg>) {
+        *self.now.lock().unwrap_or_else(|e| e.into_inner()) = other;
+    }
+}
+
+#[async_trait]
+impl System for Front {
+    fn port(&self) -> u16 {
+        self.pg().port()
+    }
+    fn options(&self, port: u16) -> String {
+        let options = self.pg().options(port);
+        match self.login {
+            Some((role, password)) => options.replace("user = 'postgres', password = 'secret'", &format!("user = '{role}', password = '{password}'")),
+            None => options,
+        }
+    }
+    async fn session(&self) -> Result<Box<dyn Session>, String> {
+        self.pg().session().await
+    }
+    async fn kill(&self) {
+        self.pg().kill().await;
+    }
+    async fn restart(&self) {
+        self.pg().restart().await;
+    }
+    fn log(&self) -> PathBuf {
+        self.pg().log()
+    }
+    fn two_phase(&self, name: &str) -> Option<(String, String)> {
+        self.pg().two_phase(name)
     }
 }
 

@@ -16,7 +16,16 @@ pub const BANK: i64 = ACCOUNTS * 1000;
 /// What those of the two tables have together that transfers go between.
 pub const BOTH: i64 = 2 * ACCOUNTS * 1000;
 /// Keys per writer of rows that live and die.
-const LIVES: i64 = 60;
+const LIVES: i64 = 200;
+/// Every so many of them are there from the beginning.
+const BORN: usize = 2;
+/// Percent of the transactions that are prepared first, and longest time until they are committed.
+const PREPARED: i32 = 8;
+const PREPARED_PAUSE: u64 = 60;
+/// Percent of those with blocks that are rolled back, in blocks.
+const NESTED: i32 = 20;
+/// Blocks of one transaction, now and then: more than a session's cache of them holds.
+const MANY_BLOCKS: usize = 70;
 /// Length of a value that is stored out of line.
 const BIG: usize = 5000;
 /// Pause of a writer after an error.
@@ -53,10 +62,21 @@ pub async fn create(system: &dyn System, bulk_rows: usize) {
     }
     system.run(&sql).await.expect("the tables");
     let mut session = system.session().await.expect("a session");
+    let mut rng = StdRng::seed_from_u64(bulk_rows as u64);
+    let lives: Vec<i64> = (0..LIVES * WRITERS as i64).step_by(BORN).collect();
+    for some in lives.chunks(100) {
+        let rows = some.iter().map(|k| format!("({k}, {}, '{}')", k % 7, letters(&mut rng, BIG))).collect::<Vec<_>>().join(",");
+        session.rows(&format!("insert into life values {rows}")).await.expect("rows");
+    }
     for first in (0..bulk_rows).step_by(1000) {
         let rows = (first..(first + 1000).min(bulk_rows)).map(|i| format!("({i},{},'{:050}')", i % 7, i)).collect::<Vec<_>>().join(",");
         session.rows(&format!("insert into bulk values {rows}")).await.expect("rows");
     }
+}
+
+/// A text that does not compress to nothing.
+fn letters(rng: &mut StdRng, size: usize) -> String {
+    (0..size).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
 }
 
 struct Shared {
@@ -69,6 +89,8 @@ struct Shared {
     pace: AtomicU64,
     acked: Vec<AtomicI64>,
     transactions: AtomicU64,
+    prepared: AtomicU64,
+    nested: AtomicU64,
 }
 
 /// The writers. They end with the value.
@@ -89,6 +111,8 @@ impl Workload {
             pace: AtomicU64::new(20),
             acked: (0..WRITERS).map(|_| AtomicI64::new(0)).collect(),
             transactions: AtomicU64::new(0),
+            prepared: AtomicU64::new(0),
+            nested: AtomicU64::new(0),
         });
         let writer = |id: usize| Writer { id, rng: StdRng::seed_from_u64(seed ^ (id as u64 + 1) << 32), shared: shared.clone(), session: None, seq: 0 };
         let tasks = (0..WRITERS).map(|id| tokio::spawn(writer(id).run())).collect();
@@ -101,6 +125,10 @@ impl Workload {
     /// Transactions so far.
     pub fn transactions(&self) -> u64 {
         self.shared.transactions.load(Ordering::SeqCst)
+    }
+    /// Those of them that were prepared first and then committed, and those that had blocks in blocks.
+    pub fn prepared_and_nested(&self) -> (u64, u64) {
+        (self.shared.prepared.load(Ordering::SeqCst), self.shared.nested.load(Ordering::SeqCst))
     }
     /// Returns when no writer has anything under way, and none begins.
     pub async fn pause(&self) {
@@ -184,27 +212,53 @@ impl Writer {
         if self.session.is_none() {
             self.connect().await?;
         }
-        let (mut sql, mut next) = (String::new(), self.seq);
+        let (mut changes, mut next) = (String::new(), self.seq);
         let kind = self.rng.random_range(0..100);
         if kind < 8 {
-            sql = format!("begin; {}; {}; rollback", self.poison(), self.transfer());
-        } else {
-            for _ in 0..if kind < 80 { 1 } else { self.rng.random_range(2..12) } {
-                next += 1;
-                sql += &format!("{}; {}; ", self.change(), self.entry(next));
-            }
-            let two_phase = self.shared.system.two_phase(&self.prepared()).filter(|_| kind >= 96);
-            sql = match (kind, two_phase) {
-                (_, Some((prepare, commit))) => format!("begin; {sql} {prepare}; {commit}"),
-                (8..24, _) => format!("begin; {sql} savepoint s; {}; {}; rollback to savepoint s; {}; commit", self.poison(), self.transfer(), self.change()),
-                _ => format!("begin; {sql} commit"),
-            };
+            let sql = format!("begin; {}; {}; rollback", self.poison(), self.transfer());
+            return self.send(&sql).await;
         }
-        let Some(session) = &mut self.session else { return Err("no session".into()) };
-        session.rows(&sql).await?;
+        for _ in 0..if kind < 80 { 1 } else { self.rng.random_range(2..12) } {
+            next += 1;
+            changes += &format!("{}; {}; ", self.change(), self.entry(next));
+        }
+        let two_phase = self.shared.system.two_phase(&self.prepared()).filter(|_| kind >= 100 - PREPARED);
+        if let Some((prepare, commit)) = two_phase {
+            // COMMIT PREPARED must come alone; meanwhile others commit, and anything may happen to it
+            let nested = self.nested();
+            self.send(&format!("begin; {changes} {nested} {prepare}")).await?;
+            let pause = self.rng.random_range(0..=PREPARED_PAUSE);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            self.send(&commit).await?;
+            self.shared.prepared.fetch_add(1, Ordering::SeqCst);
+        } else if kind < 8 + NESTED {
+            let nested = self.nested();
+            self.send(&format!("begin; {changes} {nested} commit")).await?;
+            self.shared.nested.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.send(&format!("begin; {changes} commit")).await?;
+        }
         self.seq = next;
         self.shared.acked[self.id].store(next, Ordering::SeqCst);
         Ok(())
+    }
+
+    async fn send(&mut self, sql: &str) -> Result<(), String> {
+        let session = self.session.as_mut().ok_or("no session")?;
+        session.rows(sql).await.map(|_| ())
+    }
+
+    /// Blocks in a block: what is rolled back, what is kept, and what is kept inside of what is rolled back.
+    fn nested(&mut self) -> String {
+        let mut sql = format!("savepoint a; {}; {}; rollback to savepoint a; {}; ", self.poison(), self.transfer(), self.live());
+        sql += &format!("savepoint b; {}; savepoint c; {}; release savepoint c; rollback to savepoint b; ", self.live(), self.poison());
+        sql += &format!("savepoint d; {}; savepoint e; {}; release savepoint e; release savepoint d; ", self.live(), self.live());
+        if self.rng.random_bool(0.05) {
+            for i in 0..MANY_BLOCKS {
+                sql += &format!("savepoint m{i}; {}; ", if i % 3 == 0 { format!("{}; rollback to savepoint m{i}", self.poison()) } else { self.live() });
+            }
+        }
+        sql
     }
 
     fn entry(&mut self, seq: i64) -> String {
@@ -253,10 +307,9 @@ impl Writer {
         }
     }
 
-    /// A text that does not compress to nothing.
     fn big(&mut self) -> String {
         let size = if self.rng.random_bool(0.5) { BIG } else { 20 };
-        (0..size).map(|_| char::from(self.rng.random_range(b'a'..=b'z'))).collect()
+        letters(&mut self.rng, size)
     }
 
     fn bulk(&mut self) -> String {

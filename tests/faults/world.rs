@@ -198,6 +198,7 @@ impl World {
         let _ = self.target.run(&format!("{drop} drop schema if exists _standpipe cascade")).await;
         let _ = std::fs::remove_dir_all(self.server.data.join("lake/lake"));
         self.watch.anew.store(true, Ordering::SeqCst);
+        self.forgive();
     }
 
     /// Phase and error of every pipe.
@@ -292,6 +293,16 @@ impl World {
         }
     }
 
+    /// What the eyes have seen is told and forgotten.
+    fn forgive(&self) {
+        lock(&self.watch.violations).clear();
+    }
+
+    /// The end of what the program logged since its start.
+    pub fn log_tail(&self) -> String {
+        tail(&self.server.log_since_start())
+    }
+
     /// The checks so far.
     pub fn tally(&self) -> Tally {
         lock(&self.watch.tally).clone()
@@ -318,7 +329,7 @@ impl World {
     /// Ends it: an error is the test's failure, with everything that helps to find out why.
     pub fn check(&self, outcome: Result<(), String>) {
         if let Err(e) = outcome.and_then(|()| self.sound()) {
-            panic!("{e}\nseed {}, files in {}, the log's end:\n{}", self.seed, self.dir().display(), tail(&self.server.log_since_start()));
+            panic!("{e}\nseed {}, files in {}, the log's end:\n{}", self.seed, self.dir().display(), self.log_tail());
         }
     }
 }

@@ -59,6 +59,17 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp").success(), "cp {} {}", from.display(), to.display());
 }
 
+/// Makes a cluster.
+fn make(work: &Path, data: &Path) {
+    let password = work.join("password");
+    std::fs::write(&password, "secret\n").expect("a file");
+    let mut initdb = command("initdb");
+    initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]).arg("--pwfile").arg(&password).arg("-D").arg(data);
+    assert!(initdb.status().expect("initdb").success(), "initdb");
+    let hba = data.join("pg_hba.conf");
+    std::fs::write(&hba, "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n").expect("pg_hba.conf");
+}
+
 /// The fresh cluster that servers are copied from; made once and kept for later runs.
 fn template() -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
@@ -71,13 +82,8 @@ fn template() -> PathBuf {
     }
     let work = tempfile::tempdir().expect("a directory");
     open_to_all(work.path());
-    let (data, password) = (work.path().join("data"), work.path().join("password"));
-    std::fs::write(&password, "secret\n").expect("a file");
-    let mut initdb = command("initdb");
-    initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]).arg("--pwfile").arg(&password).arg("-D").arg(&data);
-    assert!(initdb.status().expect("initdb").success(), "initdb");
-    let hba = data.join("pg_hba.conf");
-    std::fs::write(&hba, "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n").expect("pg_hba.conf");
+    let data = work.path().join("data");
+    make(work.path(), &data);
     let half = path.with_extension(format!("{}.half", std::process::id()));
     copy(&data, &half);
     // another run may have been faster
@@ -97,11 +103,30 @@ impl Postgres {
     }
     /// The same in a directory of its own below this one.
     pub async fn start_in(place: &Path, settings: &[(&str, &str)]) -> Postgres {
+        Postgres::start_of(place, settings, |_, data| copy(&template(), data)).await
+    }
+    /// One with an identity of its own; the others are copies of one cluster and have the same.
+    pub async fn start_other(settings: &[(&str, &str)]) -> Postgres {
+        Postgres::start_of(&std::env::temp_dir(), settings, make).await
+    }
+    /// A standby of this server that follows it, with the same settings.
+    pub async fn standby(&self) -> Postgres {
+        let settings: Vec<(&str, &str)> = self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let from = self.port.to_string();
+        let take = |_: &Path, data: &Path| {
+            let mut backup = command("pg_basebackup");
+            backup.args(["-R", "-X", "stream", "-c", "fast", "-h", "127.0.0.1", "-U", "postgres", "-p", &from]).arg("-D").arg(data).env("PGPASSWORD", "secret");
+            assert!(backup.status().expect("pg_basebackup").success(), "pg_basebackup");
+        };
+        Postgres::start_of(&std::env::temp_dir(), &settings, take).await
+    }
+    async fn start_of(place: &Path, settings: &[(&str, &str)], make: impl Fn(&Path, &Path)) -> Postgres {
         let dir = tempfile::tempdir_in(place).expect("a directory");
         open_to_all(dir.path());
-        copy(&template(), &dir.path().join("data"));
+        make(dir.path(), &dir.path().join("data"));
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
-        let settings = SETTINGS.iter().chain(settings).map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let own = SETTINGS.iter().filter(|(name, _)| !settings.iter().any(|(s, _)| s == name));
+        let settings = own.chain(settings).map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let mut server = Postgres { child: None, port, dir, settings };
         server.boot().await;
         server
