@@ -89,6 +89,7 @@ pub const SETTINGS: &[Setting] = &[
     s("auth.failure-delay-max", Milliseconds, "10s", Startup, "longest such delay"),
     s("max_connections", Integer { min: 1, max: 100_000 }, "200", Startup, "clients at the same time"),
     s("max_startup_connections", Integer { min: 1, max: 100_000 }, "100", Startup, "clients that have not logged in yet, at the same time"),
+    s("reserved_files", Integer { min: 0, max: 1_000_000 }, "128", Startup, "open files kept for pipes, lake and catalog where the process's limit is low; at most three quarters of it"),
     s("max_message_size", Size, "256MB", Startup, "largest message a logged-in client may send"),
     s("max_prepared_statements", Integer { min: 1, max: 1_000_000 }, "10000", Startup, "prepared statements per session"),
     s("send_buffer", Size, "64kB", Startup, "result bytes gathered before they are sent"),

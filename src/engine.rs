@@ -16,7 +16,7 @@ use crate::pipe::PipeSupervisor;
 use crate::query::QueryEngine;
 use crate::rights::{Right, level};
 use standpipe_catalog::{Catalog, Roles, ScramVerifier, SourceState, Sources};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -60,7 +60,7 @@ pub struct RoleLogin {
 impl Engine {
     /// Opens a data directory, makes it at first, and starts the pipes that are to run.
     pub async fn open(config: Arc<Config>, data_dir: PathBuf) -> Result<Arc<Engine>> {
-        std::fs::create_dir_all(&data_dir)?;
+        make_durably(&data_dir)?;
         let data_dir = data_dir.canonicalize()?;
         let catalog = Arc::new(bootstrap::open_catalog(&config, &data_dir)?);
         bootstrap::first_start(&catalog, &config, &data_dir).await?;
@@ -99,4 +99,15 @@ impl Engine {
     pub fn initial_password_file(&self) -> PathBuf {
         self.data_dir.join(bootstrap::PASSWORD_FILE)
     }
+}
+
+/// Makes a directory whose name, and those of the directories made above it, a power cut does not take along.
+fn make_durably(dir: &Path) -> Result<()> {
+    let dir = std::path::absolute(dir)?;
+    let there = dir.ancestors().find(|d| d.exists()).unwrap_or(&dir).to_path_buf();
+    std::fs::create_dir_all(&dir)?;
+    for above in dir.ancestors().skip(1).take_while(|d| d.starts_with(&there)) {
+        std::fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }

@@ -122,9 +122,9 @@ fn log(config: &Config) -> Result<()> {
     use tracing_subscriber::EnvFilter;
     let level = config.text("log.level");
     let bad = |e: tracing_subscriber::filter::ParseError| Error::new(Kind::BadOption, format!("invalid value for parameter \"log.level\": \"{level}\"")).with_detail(e.to_string());
-    // a bare level is about ourselves; libraries speak up from warnings on
+    // a bare level is about ourselves; libraries speak up from warnings on, but for one that logs, three times, each error it returns to us
     let bare = level.chars().all(|c| c.is_ascii_alphabetic());
-    let filter = if bare { format!("warn,standpipe={level},standpipe_catalog={level}") } else { level.to_string() };
+    let filter = if bare { format!("warn,buoyant_kernel=off,standpipe={level},standpipe_catalog={level}") } else { level.to_string() };
     let filter = EnvFilter::builder().parse(filter).map_err(bad)?;
     // a line that can't be written (the log's disk is full) is dropped: complaining about it on the same stderr would panic in whatever task logs
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);

@@ -2,6 +2,7 @@
 
 mod check;
 mod configuration;
+mod places;
 
 pub use check::check;
 pub use configuration::{Given, configuration};
@@ -12,6 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::session::{Front, Peer, connect};
 use crate::web::Web;
+use places::{Place, Places};
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,12 +71,12 @@ impl Server {
         }
         let front = Arc::new(Front::new(engine.clone())?);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let startups = Arc::new(Semaphore::new(config.count("max_startup_connections")));
+        let places = Arc::new(Places::new(config));
         let web = if web.is_empty() { None } else { Some(Web::serve(engine.clone(), web)?) };
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for listener in listeners {
             addresses.push(listener.local_addr()?);
-            tasks.spawn(accept_tcp(listener, front.clone(), startups.clone(), stop.clone(), tasks.clone()));
+            tasks.spawn(accept_tcp(listener, front.clone(), places.clone(), stop.clone(), tasks.clone()));
         }
         let port = addresses.first().map_or(0, SocketAddr::port);
         let socket = match config.flag("socket") {
@@ -85,7 +86,7 @@ impl Server {
         let path = socket.as_ref().map(|(_, path)| path.clone());
         if let Some((listener, path)) = socket {
             let own = std::fs::metadata(&path)?.uid();
-            tasks.spawn(accept_unix(listener, own, front.clone(), startups, stop.clone(), tasks.clone()));
+            tasks.spawn(accept_unix(listener, own, front.clone(), places, stop.clone(), tasks.clone()));
         }
         let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let http = web.as_ref().and_then(Web::url);
@@ -163,20 +164,20 @@ fn bind_socket(directory: &Path, port: u16) -> Result<Option<(UnixListener, Path
     Ok(Some((listener, path)))
 }
 
-async fn accept_tcp(listener: TcpListener, front: Arc<Front>, startups: Arc<Semaphore>, stop: CancellationToken, tasks: TaskTracker) {
+async fn accept_tcp(listener: TcpListener, front: Arc<Front>, places: Arc<Places>, stop: CancellationToken, tasks: TaskTracker) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => spawn(Peer::Tcp(stream, address), &front, &startups, &stop, &tasks),
-            Err(e) => rest(&e).await,
+            Ok((stream, address)) => spawn(Peer::Tcp(stream, address), &front, &places, &stop, &tasks),
+            Err(e) => rest(&places, &e).await,
         }
     }
 }
 
-async fn accept_unix(listener: UnixListener, own: u32, front: Arc<Front>, startups: Arc<Semaphore>, stop: CancellationToken, tasks: TaskTracker) {
+async fn accept_unix(listener: UnixListener, own: u32, front: Arc<Front>, places: Arc<Places>, stop: CancellationToken, tasks: TaskTracker) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -185,23 +186,22 @@ async fn accept_unix(listener: UnixListener, own: u32, front: Arc<Front>, startu
         match accepted {
             Ok((stream, _)) => {
                 let trusted = stream.peer_cred().is_ok_and(|c| c.uid() == own);
-                spawn(Peer::Unix(stream, trusted), &front, &startups, &stop, &tasks);
+                spawn(Peer::Unix(stream, trusted), &front, &places, &stop, &tasks);
             }
-            Err(e) => rest(&e).await,
+            Err(e) => rest(&places, &e).await,
         }
     }
 }
 
-async fn rest(e: &std::io::Error) {
-    tracing::warn!(error = %e, "a connection was not accepted");
+async fn rest(places: &Places, e: &std::io::Error) {
+    places.note(&e.to_string());
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// One task per client. The place among those that log in is given back once it has.
-fn spawn(peer: Peer, front: &Arc<Front>, startups: &Arc<Semaphore>, stop: &CancellationToken, tasks: &TaskTracker) {
-    let Ok(place) = startups.clone().try_acquire_owned() else {
-        tracing::warn!("a connection was dropped: too many clients are logging in");
-        return;
+fn spawn(peer: Peer, front: &Arc<Front>, places: &Places, stop: &CancellationToken, tasks: &TaskTracker) {
+    let Some(Place { connection, startup }) = places.take() else {
+        return places.refuse(front, peer, tasks);
     };
     let (front, stop) = (front.clone(), stop.clone());
     tasks.spawn(async move {
@@ -209,10 +209,11 @@ fn spawn(peer: Peer, front: &Arc<Front>, startups: &Arc<Semaphore>, stop: &Cance
             session = connect(&front, peer) => session,
             () = stop.cancelled() => None,
         };
-        drop(place);
+        drop(startup);
         if let Some(session) = session {
             session.serve().await;
         }
+        drop(connection);
     });
 }
 

@@ -24,7 +24,7 @@ mod wire;
 
 pub use auth::Logins;
 pub use cancel::CancelKeys;
-pub use startup::{Peer, connect};
+pub use startup::{Peer, connect, refuse};
 pub use tls::Tls;
 pub use wire::Bounds;
 

@@ -32,6 +32,7 @@ pub mod source;
 pub mod state;
 pub mod stats;
 pub mod store;
+pub mod sum;
 pub mod table;
 pub mod types;
 pub mod verify;

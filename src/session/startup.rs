@@ -59,6 +59,14 @@ pub async fn connect(front: &Front, peer: Peer) -> Option<Session> {
     None
 }
 
+/// Says why to a client that can't be served, once it has asked. A cancel request is carried out all the same.
+pub async fn refuse(front: &Front, peer: Peer, why: &Error) {
+    let asked = tokio::time::timeout(FAREWELL, negotiate(front, peer, &CancellationToken::new())).await;
+    if let Ok(Ok((Some(_), mut wire))) = asked {
+        wire.fatal(why).await;
+    }
+}
+
 /// TLS and the like, up to a start-up packet. None: it was a cancel request.
 async fn negotiate(front: &Front, peer: Peer, terminate: &CancellationToken) -> Result<(Option<Client>, Wire), Closed> {
     let wire = |stream: Box<dyn Stream>| Wire::new(stream, front.bounds, terminate.clone());

@@ -288,7 +288,7 @@ async fn sessions_ended(world: &mut World) -> Outcome {
 
 /// Settings of both servers that change the form of values, and a statement_timeout that no snapshot would live through.
 async fn settings_changed(world: &mut World) -> Outcome {
-    let settings = [("datestyle", "'SQL, DMY'"), ("bytea_output", "'escape'"), ("timezone", "'Asia/Shanghai'"), ("statement_timeout", "'1s'"), ("default_transaction_isolation", "'serializable'"), ("lock_timeout", "'100ms'")];
+    let settings = [("datestyle", "'SQL, DMY'"), ("bytea_output", "'escape'"), ("timezone", "'Asia/Shanghai'"), ("statement_timeout", "'1s'"), ("default_transaction_isolation", "'serializable'"), ("lock_timeout", "'100ms'"), ("idle_session_timeout", "'2s'"), ("idle_in_transaction_session_timeout", "'500ms'")];
     for system in [world.source.clone(), world.target.clone()] {
         for (name, value) in settings {
             system.run(&format!("alter system set {name} = {value}")).await?;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::plugin::Counts;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -115,7 +115,7 @@ impl LakeTable {
             files.push(LiveFile::new(empty.add, 0, Arc::default()));
         }
         for file in &mut files {
-            file.add.tags = Some(HashMap::from([(CHUNK_TAG.to_string(), Some(tag.clone()))]));
+            file.add.tags.get_or_insert_default().insert(CHUNK_TAG.to_string(), Some(tag.clone()));
         }
         let keys = writer.keys.take().map(|(columns, batches)| keys_of(columns.len(), &batches).map(|keys| (columns, keys))).transpose()?;
         let mut state = self.lock().await?;

@@ -2,6 +2,7 @@
 
 use super::fault;
 use super::store::DurableLocal;
+use super::sum::Checked;
 use crate::error::{Error, Kind, Result};
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::TryStreamExt;
@@ -41,11 +42,11 @@ impl Location {
             if prefix.as_ref().contains('%') {
                 return Err(bad(format!("readers of Delta tables can't open a directory whose name has a percent sign: {}", path.display())));
             }
-            return Ok(Location { url, prefix, store: Arc::new(DurableLocal::new(fsync)) });
+            return Ok(Location { url, prefix, store: Arc::new(Checked(Arc::new(DurableLocal::new(fsync)))) });
         }
         let options = options.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let (store, prefix) = object_store::parse_url_opts(&url, options).map_err(|e| bad(e.to_string()))?;
-        Ok(Location { url, prefix, store: Arc::from(store) })
+        Ok(Location { url, prefix, store: Arc::new(Checked(Arc::from(store))) })
     }
 
     /// The lake's URL, with a slash at its end.

@@ -6,6 +6,7 @@ use super::file::LiveFile;
 use super::location::TableLocation;
 use super::schema::TableMeta;
 use super::settings::Settings;
+use super::sum;
 use crate::error::{Error, Kind, Result};
 use bytes::Bytes;
 use deltalake::kernel::{Action, Transaction};
@@ -41,11 +42,7 @@ impl Plan {
     /// The entry's bytes. A number of its own in `commitInfo` makes them unique, so that a reader of the log knows this very commit again.
     pub fn entry(&self, read_version: Option<u64>, now: i64) -> Result<Bytes> {
         let unwritable = |e: serde_json::Error| Error::internal("a log entry can't be written").because(e);
-        let info = json!({"commitInfo": {
-            "timestamp": now, "operation": self.operation, "operationParameters": {}, "readVersion": read_version,
-            "isBlindAppend": false, "engineInfo": concat!("standpipe/", env!("CARGO_PKG_VERSION")), "txnId": Uuid::new_v4().to_string(),
-        }});
-        let mut lines = vec![info.to_string()];
+        let mut lines = vec![];
         if let Some(meta) = &self.meta {
             if self.protocol {
                 lines.push(meta.protocol_action().to_string());
@@ -65,7 +62,13 @@ impl Plan {
             lines.push(serde_json::to_string(&Action::Add(add)).map_err(unwritable)?);
         }
         lines.push(String::new());
-        Ok(Bytes::from(lines.join("\n")))
+        let actions = lines.join("\n");
+        let info = json!({"commitInfo": {
+            "timestamp": now, "operation": self.operation, "operationParameters": {}, "readVersion": read_version,
+            "isBlindAppend": false, "engineInfo": concat!("standpipe/", env!("CARGO_PKG_VERSION")), "txnId": Uuid::new_v4().to_string(),
+            sum::NAME: sum::of(actions.as_bytes()),
+        }});
+        Ok(Bytes::from(format!("{info}\n{actions}")))
     }
 }
 

@@ -1,4 +1,7 @@
 //! Keeping a table small: checkpoints of its log, removal of log entries and files that no kept version needs.
+//!
+//! What is removed is old by the clock and, besides, was seen to be needless for the whole retention by a clock that never jumps. A wall clock
+//! that is set forward (or a store whose clock is behind) would make a file old that a flush has just written and not committed yet.
 
 use super::fault;
 use super::location::TableLocation;
@@ -12,7 +15,37 @@ use deltalake::protocol::checkpoints;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// What clean-ups of this process have seen, and when.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Files that no kept version had, each since when.
+    needless: HashMap<Path, Instant>,
+    /// The table's version at each clean-up, oldest first.
+    versions: VecDeque<(Instant, u64)>,
+}
+
+impl Seen {
+    /// Those of the needless files that have been so for this long.
+    fn ripe(&mut self, needless: Vec<Path>, retention: Duration, now: Instant) -> Vec<Path> {
+        let before = std::mem::take(&mut self.needless);
+        self.needless = needless.into_iter().map(|path| (path.clone(), before.get(&path).copied().unwrap_or(now))).collect();
+        let ripe = self.needless.iter().filter(|(_, since)| now.duration_since(**since) >= retention);
+        ripe.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The newest version that was seen this long ago.
+    fn version(&mut self, version: u64, retention: Duration, now: Instant) -> Option<u64> {
+        self.versions.push_back((now, version));
+        let old = |seen: &(Instant, u64)| now.duration_since(seen.0) >= retention;
+        while self.versions.get(1).is_some_and(old) {
+            self.versions.pop_front();
+        }
+        self.versions.front().filter(|seen| old(seen)).map(|seen| seen.1)
+    }
+}
 
 /// What a clean-up removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,9 +96,20 @@ impl LakeTable {
             needed.extend(file.deletion_vector_descriptor().as_ref().and_then(vectors::file_of));
         }
         crate::failpoint::hit("lake-clean").await?;
-        let entries = checkpoints::cleanup_metadata(&table, None).await.map_err(fault::delta)?;
-        let gone = listed.into_iter().filter(|path| !needed.contains(path.as_ref()) && !stages.iter().any(|s| path.as_ref().starts_with(s.as_str())));
-        let gone = futures::stream::iter(gone.map(Ok).collect::<Vec<_>>()).boxed();
+        let needless = listed.into_iter().filter(|path| !needed.contains(path.as_ref()) && !stages.iter().any(|s| path.as_ref().starts_with(s.as_str())));
+        let (gone, version) = {
+            let (mut seen, at) = (self.seen.lock(), Instant::now());
+            let gone = seen.ripe(needless.collect(), self.settings.vacuum_retention, at);
+            (gone, table.version().and_then(|v| seen.version(v, self.settings.log_retention, at)))
+        };
+        let entries = match version {
+            Some(version) => {
+                let cutoff = now() - self.settings.log_retention.as_millis() as i64;
+                checkpoints::cleanup_expired_logs_for(version, table.log_store().as_ref(), cutoff, None).await.map_err(fault::delta)?
+            }
+            None => 0,
+        };
+        let gone = futures::stream::iter(gone.into_iter().map(Ok)).boxed();
         let files = self.location.store.delete_stream(gone);
         let files = files.filter(|r| std::future::ready(!matches!(r, Err(object_store::Error::NotFound { .. })))).try_collect::<Vec<_>>().await;
         Ok(Cleaned { entries, files: files.map_err(fault::store)?.len() })

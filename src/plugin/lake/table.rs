@@ -7,6 +7,7 @@ use super::file::{LiveFile, rows_of};
 use super::find::{Finder, KeyCache};
 use super::location::TableLocation;
 use super::log::{self, Plan, Put};
+use super::maintain::Seen;
 use super::read::OpenFile;
 use super::schema::{GENERATION, OWNER, TableMeta};
 use super::settings::Settings;
@@ -29,6 +30,8 @@ pub struct LakeTable {
     pub(super) settings: Arc<Settings>,
     pub(super) finder: Finder,
     state: Mutex<State>,
+    /// Of its clean-ups.
+    pub(super) seen: parking_lot::Mutex<Seen>,
     pub(super) hook: Option<Hook>,
 }
 
@@ -62,7 +65,7 @@ impl LakeTable {
             since_checkpoint: 0,
             stale: true,
         };
-        LakeTable { location, settings, finder, state: Mutex::new(state), hook: None }
+        LakeTable { location, settings, finder, state: Mutex::new(state), seen: parking_lot::Mutex::default(), hook: None }
     }
 
     /// Installs a hook at the steps of every commit, for tests of crashes.

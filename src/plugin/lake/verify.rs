@@ -1,5 +1,5 @@
-//! `standpipe check` of a lake: every table's log replays, every live file is there with its size and its rows, every deletion vector can be
-//! read. Reads alone; what no version needs any more is counted, not removed.
+//! `standpipe check` of a lake: every table's log replays, every live file is there with its size, its checksum and its rows, every deletion vector can
+//! be read. Reads alone; what no version needs any more is counted, not removed.
 
 use super::fault;
 use super::file::{LiveFile, rows_of};
@@ -7,12 +7,13 @@ use super::location::{Location, TableLocation};
 use super::options::Lake;
 use super::read::OpenFile;
 use super::schema::TableMeta;
-use super::vectors;
+use super::{sum, vectors};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::OpenRequest;
 use deltalake::kernel::Add;
 use deltalake::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -121,6 +122,12 @@ async fn file(location: &TableLocation, add: Add, size: Option<u64>) -> Result<u
         None => return damaged("is missing".into()),
         Some(size) if i64::try_from(size) != Ok(add.size) => return damaged(format!("has {size} bytes, its log says {}", add.size)),
         Some(_) => {}
+    }
+    if let Some(said) = add.tags.as_ref().and_then(|tags| tags.get(sum::NAME)).cloned().flatten() {
+        let is = sum::of_file(location.store.as_ref(), &Path::from(add.path.as_str())).await.map_err(fault::store)?;
+        if is != said {
+            return damaged(format!("is not what was written: its checksum is {is}, its log says {said}"));
+        }
     }
     let dead = match &add.deletion_vector {
         None => 0,

@@ -2,14 +2,17 @@
 
 use super::location::TableLocation;
 use super::settings::Settings;
+use super::sum::{self, Summed};
 use super::{fault, stats};
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use crc32fast::Hasher;
 use deltalake::kernel::Add;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -30,7 +33,8 @@ pub struct NewFile {
 
 /// One data file being written.
 pub struct DataWriter {
-    writer: AsyncArrowWriter<BufWriter>,
+    writer: AsyncArrowWriter<Summed>,
+    sum: Arc<Mutex<Hasher>>,
     schema: SchemaRef,
     path: String,
     rows: u64,
@@ -46,8 +50,9 @@ impl DataWriter {
             .build();
         let store: Arc<dyn ObjectStore> = location.store.clone();
         let upload = BufWriter::with_capacity(store, Path::from(path.as_str()), UPLOAD_BUFFER);
+        let (upload, sum) = Summed::new(upload);
         let writer = AsyncArrowWriter::try_new(upload, schema.clone(), Some(properties)).map_err(fault::parquet)?;
-        Ok(DataWriter { writer, schema, path, rows: 0 })
+        Ok(DataWriter { writer, sum, schema, path, rows: 0 })
     }
 
     /// Adds rows. The batch's columns are those of the schema, in its order; names don't count.
@@ -79,7 +84,7 @@ impl DataWriter {
             modification_time: now,
             data_change: true,
             stats: Some(stats),
-            tags: None,
+            tags: Some(HashMap::from([(sum::NAME.to_string(), Some(sum::text(self.sum.lock().clone().finalize())))])),
             deletion_vector: None,
             base_row_id: None,
             default_row_commit_version: None,

@@ -188,6 +188,10 @@ pub enum Access {
     Write,
 }
 
+/// Timeouts that not every server has (idle_session_timeout: from 14 on, transaction_timeout: from 17 on): a pipe's sessions rest while nothing
+/// changes, and a snapshot's transactions take as long as they take.
+const NEWER_TIMEOUTS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
+
 /// The statements that pin everything which could change the text form or the meaning of values.
 pub fn pinned_settings(access: Access) -> String {
     let mode = match access {
@@ -197,7 +201,7 @@ pub fn pinned_settings(access: Access) -> String {
     format!(
         "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \
          SET timezone = 'UTC'; SET search_path = ''; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; \
-         SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; {mode}"
+         SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; {mode}{NEWER_TIMEOUTS}"
     )
 }
 

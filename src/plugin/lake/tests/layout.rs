@@ -2,6 +2,7 @@
 
 use super::super::changes::{ChangeSet, Presence};
 use super::super::location::Location;
+use super::super::maintain::Cleaned;
 use super::super::query::{self, At};
 use super::super::settings::Settings;
 use super::super::table::LakeTable;
@@ -69,6 +70,33 @@ async fn earlier_versions_are_read_while_they_are_kept() {
     assert_eq!(marks.seq, Some(7));
     t.flush(8, 7, &[changes().upsert(1, "z", 8).work()]).await.expect("goes on");
     assert_eq!(lake.read("public", "t").await[0], own((1, "z", 8)));
+}
+
+/// The wall clock may jump by a day: what was written a moment ago and is not committed yet looks old then, and stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_up_believes_no_clock_that_jumps() {
+    let retention = Duration::from_millis(300);
+    let lake = Lake::with(Settings { checkpoint_interval: 1, vacuum_retention: retention, log_retention: retention, ..Settings::default() });
+    let t = lake.fresh("public", "t").await;
+    t.flush(2, 1, &[changes().upsert(1, "x", 1).work()]).await.expect("rows");
+    t.flush(3, 2, &[changes().upsert(1, "y", 2).work()]).await.expect("rows");
+    assert!(t.checkpoint().await.expect("checkpoint"));
+    let place = lake.dir.path().join("public/t");
+    let orphan = place.join("part-of-a-commit-under-way.parquet");
+    std::fs::write(&orphan, "half").expect("written");
+    let yesterday = std::time::SystemTime::now() - Duration::from_secs(86_400);
+    let mut files = vec![orphan.clone()];
+    files.extend(std::fs::read_dir(place.join("_delta_log")).expect("a log").map(|e| e.expect("an entry").path()));
+    for path in files {
+        std::fs::File::options().write(true).open(path).and_then(|f| f.set_modified(yesterday)).expect("its time");
+    }
+    assert_eq!(t.clean().await.expect("looks"), Cleaned::default());
+    assert!(orphan.exists());
+    assert_eq!(t.clean().await.expect("looks again"), Cleaned::default());
+    tokio::time::sleep(retention).await;
+    let cleaned = t.clean().await.expect("cleans");
+    assert!(cleaned.files >= 1 && cleaned.entries >= 1 && !orphan.exists(), "{cleaned:?}");
+    assert_eq!(lake.read("public", "t").await, [own((1, "y", 2))]);
 }
 
 /// Dates, times and decimals are found by filters that readers evaluate on the log's statistics.

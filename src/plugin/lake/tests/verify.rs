@@ -37,6 +37,10 @@ fn flip_last(bytes: &mut Vec<u8>) {
     bytes[end - 1] ^= 1;
 }
 
+fn flip_inside(bytes: &mut Vec<u8>) {
+    bytes[6] ^= 1;
+}
+
 fn no_json(bytes: &mut Vec<u8>) {
     bytes[0] = b'#';
 }
@@ -82,14 +86,16 @@ async fn every_damage_is_one_line() {
     let (data, vectors, log) = (of(".parquet"), of(".bin"), of(".json"));
     assert_eq!((data.len(), vectors.len()), (3, 1));
     assert!(log.len() > 3, "{log:?}");
-    let cases: [(&str, &PathBuf, Option<Damage>); 7] = [
+    let cases: [(&str, &PathBuf, Option<Damage>); 9] = [
         ("is missing", &data[0], None),
         ("bytes, its log says", &data[1], Some(shorten as Damage)),
-        ("a data file of the lake can't be read", &data[2], Some(without_footer as Damage)),
+        ("its checksum is", &data[2], Some(without_footer as Damage)),
+        ("its checksum is", &data[0], Some(flip_inside as Damage)),
         ("a deletion vector can't be read", &vectors[0], Some(flip_last as Damage)),
         ("file", &vectors[0], None),
         ("table public.my table: ", &log[2], None),
         ("table public.my table: ", &log[1], Some(no_json as Damage)),
+        ("table public.my table: ", &log[1], Some(flip_last as Damage)),
     ];
     for (words, path, damage) in cases {
         match damage {
