@@ -136,10 +136,10 @@ impl TableLocation {
     }
 }
 
-/// A directory name: bytes outside `A-Za-z0-9_.-` as `!` and two hexadecimal digits, and the names that mean another directory too. Not
+/// A directory name: bytes outside `A-Za-z0-9_.-` as `!` and two hexadecimal digits, and the names that mean another directory or a table's log too. Not
 /// with a percent sign: the Delta kernel, and so most readers, decodes the paths that a listing gives it once too often.
 pub fn encode(name: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-') || (b == b'.' && !name.bytes().all(|b| b == b'.'));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || (b == b'_' && name != "_delta_log") || (b == b'.' && !name.bytes().all(|b| b == b'.'));
     let mut out = String::with_capacity(name.len());
     for b in name.bytes() {
         if plain(b) { out.push(char::from(b)) } else { out.push_str(&format!("!{b:02X}")) }
@@ -171,12 +171,12 @@ mod tests {
 
     #[test]
     fn directory_names_go_both_ways() {
-        for name in ["orders", "my table", "a/b", "..", ".", "日本", "100%", "A-b_c.d", "a..b"] {
+        for name in ["orders", "my table", "a/b", "..", ".", "日本", "100%", "A-b_c.d", "a..b", "_delta_log", "_x"] {
             let dir = encode(name);
             assert!(dir.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-!".contains(&b)), "{dir}");
             assert_eq!(decode(&dir).as_deref(), Some(name));
         }
-        assert_eq!(encode(".."), "!2E!2E");
+        assert_eq!((encode(".."), encode("_delta_log")), ("!2E!2E".into(), "!5Fdelta!5Flog".into()));
         assert_eq!(decode("!zz"), None);
         assert_eq!(decode("!41"), None, "never made by encode");
     }
