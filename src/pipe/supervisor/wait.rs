@@ -2,7 +2,7 @@
 
 use super::super::linked::LinkedEnds;
 use super::super::session::Ends;
-use super::super::state::Phase;
+use super::super::state::{Connection, Phase};
 use super::super::status::PipeStatus;
 use super::{Goal, PipeSupervisor, WAIT_STEP};
 use crate::data::Position;
@@ -89,7 +89,9 @@ impl Look {
         if goal == Goal::Paused {
             return Ok(());
         }
-        if self.phase == Phase::Failed && self.answered {
+        // Where all of its tables have FAILED, a running pipe may have been asked to copy them anew.
+        let asked = !self.pipe.want.is_empty() && self.status.as_ref().is_some_and(|s| s.connection != Connection::Failed);
+        if self.phase == Phase::Failed && self.answered && !asked {
             let mut e = Error::new(Kind::WrongPhase, format!("pipe \"{name}\" has FAILED"));
             if let Some(fault) = self.status.as_ref().and_then(|s| s.exception.as_ref()) {
                 e = fault.detail.iter().fold(e.with_detail(&fault.message), |e, d| e.with_detail(d));
