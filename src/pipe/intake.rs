@@ -7,7 +7,7 @@ use super::options::RunOptions;
 use super::state::TableState;
 use super::window::Window;
 use crate::data::table::PARTIAL_UPDATES_FACT;
-use crate::data::{Batch, ColumnChange, Content, Op, Part, Payload, Rows, SchemaChange, TableId, TableName, TableVersion, Txn};
+use crate::data::{Batch, Column, ColumnChange, Content, Op, Part, Payload, Rows, SchemaChange, TableId, TableName, TableVersion, Txn};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::{OnDdl, OnTruncate};
 use crate::plugin::{Input, Place, Processor, TargetTable};
@@ -231,10 +231,14 @@ impl Intake {
         }
         match change.changes.iter().find(|c| !self.options.on_ddl.allows(c)) {
             None => Ok(Some(change)),
-            Some(refused) => Err(Error::new(Kind::WrongPhase, "the source table's structure has changed")
-                .for_table(change.after.name.to_string())
-                .with_detail(describe(refused))
-                .with_hint("RESYNC this table to take the new structure over, or set on-ddl to propagate or ignore.")),
+            Some(refused) => {
+                let e = Error::new(Kind::WrongPhase, "the source table's structure has changed");
+                let hint = match refused {
+                    ColumnChange::Key if change.after.key.is_empty() => "Give the table a primary key again, then RESYNC it.",
+                    _ => "RESYNC this table to take the new structure over, or set on-ddl to propagate or ignore.",
+                };
+                Err(e.for_table(change.after.name.to_string()).with_detail(describe(refused, &change)).with_hint(hint))
+            }
         }
     }
 
@@ -274,12 +278,18 @@ impl Intake {
     }
 }
 
-fn describe(change: &ColumnChange) -> String {
-    match change {
+fn describe(refused: &ColumnChange, change: &SchemaChange) -> String {
+    match refused {
         ColumnChange::Add(c) => format!("column \"{c}\" was added"),
         ColumnChange::Drop(c) => format!("column \"{c}\" was dropped"),
         ColumnChange::Rename { from, to } => format!("column \"{from}\" was renamed to \"{to}\""),
-        ColumnChange::Retype(c) => format!("column \"{c}\" has another type"),
+        ColumnChange::Retype(c) => {
+            let now = change.after.columns.iter().find(|a| a.name == *c);
+            let was = now.and_then(|a| change.before.columns.iter().find(|b| b.ordinal == a.ordinal));
+            let native = |c: Option<&Column>| c.map_or("another type", |c| c.native.as_str()).to_string();
+            format!("column \"{c}\" was {}, is {}", native(was), native(now))
+        }
+        ColumnChange::Key if change.after.key.is_empty() => "the key was dropped".to_string(),
         ColumnChange::Key => "the key has other columns".to_string(),
     }
 }

@@ -335,7 +335,7 @@ impl Decoder {
     pub fn restructure(&mut self, oid: u32, after: Arc<TableVersion>, changes: Vec<ColumnChange>) -> Result<()> {
         self.close()?;
         let Some(tracked) = self.tables.get_mut(&oid) else { return Ok(()) };
-        let places = self.relations.get(&oid).and_then(|r| evolve::places(&after, r));
+        let places = self.relations.get(&oid).and_then(|r| evolve::places_of_columns(&after, r));
         let places = places.ok_or_else(|| Error::new(Kind::Protocol, "a table's structure can't be told from the change stream").for_table(after.name.to_string()))?;
         let before = std::mem::replace(&mut tracked.table, after.clone());
         tracked.places = Some(places.into());

@@ -1,6 +1,7 @@
 //! What became of a table: the difference between the version we know and the one the log announces. The log names columns and the catalog
 //! numbers them; by the numbers a rename is told from a drop and an add. The catalog may be ahead of the log, so the log's types win.
 
+use super::super::types::fact;
 use super::message::Relation;
 use crate::data::{Column, ColumnChange, TableVersion};
 use std::collections::HashMap;
@@ -8,22 +9,35 @@ use std::collections::HashMap;
 /// A type as the catalog describes it, by OID and modifier: what a column of it looks like.
 pub type Described = HashMap<(u32, i32), Column>;
 
-/// The place of each of the table's columns in the log's rows, if the two are of the same structure. Columns that are computed may be missing.
+/// The place of each of the table's columns in the log's rows, if the two are of the same structure.
 pub fn places(table: &TableVersion, relation: &Relation) -> Option<Vec<Option<usize>>> {
+    if key_fits(table, relation) { places_of_columns(table, relation) } else { None }
+}
+
+/// The same whatever the key is. Columns that are computed may be missing.
+pub fn places_of_columns(table: &TableVersion, relation: &Relation) -> Option<Vec<Option<usize>>> {
     let place = |column: &Column| {
         let same = |c: &super::message::RelationColumn| c.name == column.name && c.type_id == column.type_id && c.modifier == column.type_modifier;
         relation.columns.iter().position(same)
     };
     let places: Vec<Option<usize>> = table.columns.iter().map(place).collect();
     let all = places.iter().zip(&table.columns).all(|(p, c)| p.is_some() || c.generated);
-    (all && places.iter().flatten().count() == relation.columns.len() && key_fits(table, relation)).then_some(places)
+    (all && places.iter().flatten().count() == relation.columns.len()).then_some(places)
 }
 
-/// The identity that changes carry is the key. FULL carries everything, and tables that only grow may carry nothing.
+/// The identity that changes carry is the key. FULL carries everything, and tables that only grow may carry nothing; neither says that the key is
+/// still there, so that another identity than before, or a primary key that is carried no more, is looked up.
 fn key_fits(table: &TableVersion, relation: &Relation) -> bool {
+    let fact = |name: &str| table.facts.get(name).map(String::as_str);
+    if fact(fact::IDENTITY).is_some_and(|known| known.as_bytes() != [relation.identity]) {
+        return false;
+    }
     let mut carried = relation.columns.iter().filter(|c| c.key).peekable();
-    if relation.identity == b'f' || carried.peek().is_none() {
+    if relation.identity == b'f' {
         return true;
+    }
+    if carried.peek().is_none() {
+        return relation.identity != b'd' || fact(fact::KEY_KIND) != Some("primary");
     }
     let count = carried.clone().count();
     count == table.key.len() && carried.all(|c| table.key.iter().any(|&k| table.columns[k].name == c.name))
@@ -56,6 +70,7 @@ pub fn evolve(before: &TableVersion, relation: &Relation, now: Option<&TableVers
     let mut after = TableVersion::new(before.name.clone(), columns, key);
     (after.id, after.generation, after.source_id, after.estimated_rows) = (before.id, before.generation, before.source_id, before.estimated_rows);
     after.facts = now.unwrap_or(before).facts.clone();
+    after.facts.insert(fact::IDENTITY.to_string(), char::from(relation.identity).to_string());
     let numbers = |t: &TableVersion| t.key.iter().map(|&k| t.columns[k].ordinal).collect::<Vec<_>>();
     let key_changed = numbers(before) != numbers(&after);
     (after, changes.into_iter().chain(key_changed.then_some(ColumnChange::Key)).collect())
@@ -119,6 +134,24 @@ mod tests {
         let (after, changes) = evolve(&before, &r, Some(&now), &Described::from([((20, -1), like)]));
         assert_eq!(format!("{changes:?}"), "[Retype(\"a\")]");
         assert_eq!((after.columns[1].type_id, &after.columns[1].logical, after.columns[1].ordinal), (20, &LogicalType::Int64, 2));
+    }
+
+    #[test]
+    fn a_primary_key_that_goes_is_seen_under_any_identity() {
+        let mut before = table(&[("id", 1, 23), ("a", 2, 25)]);
+        before.facts = [(fact::IDENTITY.to_string(), "d".to_string()), (fact::KEY_KIND.to_string(), "primary".to_string())].into();
+        let mut now = table(&[("id", 1, 23), ("a", 2, 25)]);
+        now.key.clear();
+        for (identity, carried) in [(b'f', true), (b'd', false)] {
+            let mut r = relation(&[("id", 23), ("a", 25)]);
+            assert!(places(&before, &r).is_some());
+            r.identity = identity;
+            r.columns.iter_mut().for_each(|c| c.key = carried);
+            assert!(places(&before, &r).is_none());
+            let (after, changes) = evolve(&before, &r, Some(&now), &Described::new());
+            assert_eq!((after.key.as_slice(), format!("{changes:?}")), (&[][..], "[Key]".to_string()));
+            assert!(places_of_columns(&after, &r).is_some());
+        }
     }
 
     #[test]
