@@ -31,6 +31,10 @@ pub struct Wire {
     version: u32,
 }
 
+/// A database of encoding SQL_ASCII knows nothing of its texts' encoding. Asked for UTF-8 it would end the connection, a whole change stream, at the first
+/// text that is none; so it hands its bytes out as they are, and the column that is no UTF-8 is an error of its table.
+const RAW_WHERE_UNKNOWN: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
+
 /// Rows of a simple query: all values as text.
 pub type TextRows = Vec<Vec<Option<String>>>;
 
@@ -38,7 +42,8 @@ impl Wire {
     /// Connects and logs in; `replication` makes it a walsender that also takes SQL. Settings are pinned.
     pub async fn connect(target: &Target, replication: bool, access: Access) -> Result<Wire> {
         let mut wire = target.log_in(|stream| Self::log_in(target, stream, replication)).await?;
-        wire.query("could not set up the session", &pinned_settings(access)).await?;
+        let settings = format!("{}; {RAW_WHERE_UNKNOWN}", pinned_settings(access).trim_end_matches([';', ' ']));
+        wire.query("could not set up the session", &settings).await?;
         Ok(wire)
     }
     /// The server's version as `server_version_num` counts.

@@ -2,7 +2,7 @@
 
 use super::super::values::ColumnBuilder;
 use super::message::Cell;
-use crate::data::{OldKeys, Op, Rows, TableVersion};
+use crate::data::{Column, OldKeys, Op, Rows, TableVersion};
 use crate::error::{Error, Kind, Result};
 use arrow::array::{BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
@@ -143,7 +143,8 @@ impl RowsBuilder {
     pub fn finish(mut self) -> Result<Rows> {
         let rows = self.ops.len();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
+        let finish = |(b, c): (&mut ColumnBuilder, &Column)| b.finish().map_err(|e| e.with_detail(format!("Column \"{}\".", c.name)));
+        let arrays = self.columns.iter_mut().zip(&self.table.columns).map(finish).collect::<Result<Vec<_>>>()?;
         let after = RecordBatch::try_new_with_options(self.table.schema.clone(), arrays, &options)?;
         let old_keys = match self.old {
             None => None,
