@@ -1,7 +1,7 @@
 //! Pieces of a table: how they are remembered, which are left, and the copying of one. Snapshot, export and verification split and copy here
 //! and nowhere else.
 
-use crate::data::{Payload, TableVersion};
+use crate::data::{Lossy, Payload, TableVersion};
 use crate::error::Result;
 use crate::failpoint::hit;
 use crate::plugin::{Chunk, Input, Mark, Scanner, TargetTable, Want, Writer};
@@ -54,14 +54,14 @@ pub struct Copy<'a> {
 }
 
 /// What was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Rows read.
     pub rows: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Values that lost something at the target, under an `on-lossy` option.
-    pub lossy: u64,
+    pub lossy: Lossy,
 }
 
 impl Copy<'_> {
@@ -82,7 +82,7 @@ impl Copy<'_> {
         }
         drop(payloads);
         let flushed = writer.flush(self.mark).await?;
-        copied.lossy = flushed.tables.values().map(|c| c.lossy).sum();
+        flushed.lossy.values().for_each(|l| copied.lossy.add(l));
         Ok(copied)
     }
 }

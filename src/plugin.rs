@@ -19,7 +19,7 @@ pub mod shared;
 pub use option::{Fault, Given, GivenValue, Opt, OptKind, Options};
 
 use crate::config::Config;
-use crate::data::{Batch, LogicalType, OldKeys, Part, Payload, Position, TableId, TableName, TableVersion, WireFormat, Witness};
+use crate::data::{Batch, LogicalType, Lossy, OldKeys, Part, Payload, Position, TableId, TableName, TableVersion, WireFormat, Witness};
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -538,6 +538,8 @@ pub enum MarkKind {
 pub struct Flushed {
     /// Per table: rows inserted, updated, deleted; upserts count as inserts or updates where the target tells, else as updates.
     pub tables: BTreeMap<TableId, Counts>,
+    /// Per table: values that lost something, under an `on-lossy` option.
+    pub lossy: BTreeMap<TableId, Lossy>,
     /// Bytes written, as the target counts them; 0 where it can't tell.
     pub bytes: u64,
 }
@@ -553,8 +555,6 @@ pub struct Counts {
     pub deletes: u64,
     /// Truncates.
     pub truncates: u64,
-    /// Values that lost something, under an `on-lossy` option.
-    pub lossy: u64,
 }
 
 // ---------------------------------------------------------------------------------------------------------------- shared helpers

@@ -11,6 +11,7 @@ mod pipe_details;
 mod pipe_events;
 mod pipe_exceptions;
 mod pipe_log;
+mod pipe_lossy;
 mod pipe_operators;
 mod pipe_runs;
 mod pipe_tables;
@@ -71,6 +72,7 @@ pub const VIEWS: &[View] = &[
     pipe_events::VIEW,
     pipe_exceptions::VIEW,
     pipe_log::VIEW,
+    pipe_lossy::VIEW,
     pipe_operators::VIEW,
     pipe_runs::VIEW,
     pipe_tables::VIEW,

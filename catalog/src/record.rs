@@ -28,7 +28,7 @@ pub use counter::{Counter, Counters, OID, RUN};
 pub use exception::{Event, Events, Exception, Exceptions, LogLine, LogLines};
 pub use pipe::{Clause, Desired, Pipe, PipeTable, Pipes, Request, Schedule, Target, Want};
 pub use plugin::{Plugin, PluginRole, Plugins};
-pub use progress::{PipeStatus, PipeStatuses, PipeTableProgress, PipeTables};
+pub use progress::{LossyColumn, PipeStatus, PipeStatuses, PipeTableProgress, PipeTables};
 pub use role::{Grant, GrantObject, Grants, Membership, Role, Roles, ScramVerifier};
 pub use run::{Run, RunKind, RunState, Runs, SourceData, StageFiles, Task, TaskState, TaskStep, Tasks};
 pub use setting::{Setting, Settings};

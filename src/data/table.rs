@@ -1,7 +1,9 @@
 //! A table at one version of its structure.
 
 use super::column::Column;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +87,20 @@ impl TableVersion {
     /// The key's columns as an Arrow schema, in key order.
     pub fn key_schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.key.iter().map(|&i| self.columns[i].field()).collect::<Vec<_>>()))
+    }
+    /// A row's key for messages, `key (id) = (5)`. The batch has all columns of the table, or those of its key alone, in key order.
+    pub fn key_text(&self, batch: &RecordBatch, row: usize) -> String {
+        if self.key.is_empty() {
+            return format!("row {}", row + 1);
+        }
+        let whole = batch.num_columns() == self.columns.len();
+        let options = FormatOptions::default().with_null("NULL");
+        let show = |(at, &column): (usize, &usize)| {
+            let array = batch.columns().get(if whole { column } else { at });
+            array.and_then(|a| ArrayFormatter::try_new(a.as_ref(), &options).ok().map(|f| f.value(row).to_string())).unwrap_or_else(|| "?".to_string())
+        };
+        let names: Vec<&str> = self.key.iter().map(|&c| self.columns[c].name.as_str()).collect();
+        format!("key ({}) = ({})", names.join(", "), self.key.iter().enumerate().map(show).collect::<Vec<_>>().join(", "))
     }
     /// Position of a column by exact name.
     pub fn column(&self, name: &str) -> Option<usize> {

@@ -14,6 +14,8 @@ pub struct Totals {
     pub copied: u64,
     /// Changes.
     pub changes: Counts,
+    /// Values that lost something.
+    pub lossy: u64,
     /// Bytes of both, where the target can tell.
     pub bytes: u64,
     /// Flushes of changes.
@@ -61,7 +63,7 @@ impl Measures {
         let mut one = |metric: &'static m::Metric, value: Option<f64>| out.extend(value.map(|v| metric.sample(&[pipe], v)));
         one(&m::PIPE_BYTES, Some(t.bytes as f64));
         one(&m::PIPE_TRUNCATES, Some(t.changes.truncates as f64));
-        one(&m::PIPE_LOSSY, Some(t.changes.lossy as f64));
+        one(&m::PIPE_LOSSY, Some(t.lossy as f64));
         one(&m::PIPE_RESTARTS, Some(t.restarts as f64));
         one(&m::PIPE_EXCEPTIONS, Some(t.exceptions as f64));
         one(&m::PIPE_PENDING, Some(self.pending as f64));

@@ -4,7 +4,7 @@ use super::checkpoint::{Fault, Tables};
 use super::measure::{Measures, Totals};
 use super::state::{Connection, ConnectionEvent, Phase, TableState, phase};
 use crate::chunk::Copied;
-use crate::data::{Position, TableId, TableName};
+use crate::data::{Lossy, Position, TableId, TableName};
 use crate::plugin::{Backlog, Counts, Flushed};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -60,8 +60,10 @@ pub struct TableStatus {
     pub snapshot_rows_total: Option<u64>,
     /// Share of its chunks that are done.
     pub snapshot_percent: Option<f64>,
-    /// Rows inserted, updated, deleted; truncates; values that lost something.
+    /// Rows inserted, updated, deleted; truncates.
     pub counts: Counts,
+    /// Values that lost something under an `on-lossy` option, by column.
+    pub lossy: Lossy,
     /// Commit time of its last change, microseconds since 1970-01-01 UTC.
     pub last_change_at: Option<i64>,
     /// As the pipe's, for this table.
@@ -273,6 +275,7 @@ impl Live {
                 snapshot_rows_total: None,
                 snapshot_percent: None,
                 counts: Counts::default(),
+                lossy: Lossy::default(),
                 last_change_at: None,
                 lag_seconds: None,
                 ddl_sql: None,
@@ -362,6 +365,12 @@ impl Live {
             }
             add(&mut i.totals.changes, c);
         }
+        for (id, l) in &flushed.lossy {
+            if let Some(t) = i.tables.get_mut(id) {
+                t.lossy.add(l);
+            }
+            i.totals.lossy += l.values();
+        }
         i.meters[2].bytes += flushed.bytes;
         i.totals.bytes += flushed.bytes;
     }
@@ -392,10 +401,10 @@ impl Live {
         }
         if let Some(t) = i.tables.get_mut(&table) {
             t.snapshot_rows += copied.rows;
-            t.counts.lossy += copied.lossy;
+            t.lossy.add(&copied.lossy);
         }
         let t = &mut i.totals;
-        (t.copied, t.bytes, t.changes.lossy) = (t.copied + copied.rows, t.bytes + copied.bytes, t.changes.lossy + copied.lossy);
+        (t.copied, t.bytes, t.lossy) = (t.copied + copied.rows, t.bytes + copied.bytes, t.lossy + copied.lossy.values());
         for m in &mut i.meters {
             (m.rows_in, m.rows_out, m.bytes) = (m.rows_in + copied.rows, m.rows_out + copied.rows, m.bytes + copied.bytes);
         }
@@ -445,7 +454,7 @@ impl Inner {
 
 fn add(sum: &mut Counts, c: &Counts) {
     (sum.inserts, sum.updates, sum.deletes) = (sum.inserts + c.inserts, sum.updates + c.updates, sum.deletes + c.deletes);
-    (sum.truncates, sum.lossy) = (sum.truncates + c.truncates, sum.lossy + c.lossy);
+    sum.truncates += c.truncates;
 }
 
 /// A table's fault as the pipe shows it.

@@ -198,7 +198,8 @@ impl PipeSupervisor {
             let Some(p) = snapshot.get::<catalog::PipeTables>(&(pipe.uuid, t.table)) else { continue };
             live.update(TableId(t.oid.0), |s| {
                 (s.snapshot_rows, s.snapshot_rows_total) = (p.snapshot_rows, p.snapshot_rows_total);
-                s.counts = crate::plugin::Counts { inserts: p.inserts, updates: p.updates, deletes: p.deletes, truncates: p.truncates, lossy: p.lossy_values };
+                s.counts = crate::plugin::Counts { inserts: p.inserts, updates: p.updates, deletes: p.deletes, truncates: p.truncates };
+                p.lossy_columns.iter().for_each(|(column, l)| s.lossy.note(column, l.values, || l.first_key.clone()));
                 (s.last_change_at, s.ddl_sql) = (p.last_change_at.map(|t| t.0), p.ddl_sql.clone());
             });
         }

@@ -4,7 +4,7 @@
 
 use super::context::StatementContext;
 use super::error::carry;
-use crate::data::{Payload, TableName, TableVersion};
+use crate::data::{Payload, TableName, TableVersion, special};
 use crate::error::{Error, Kind, Result};
 use crate::link::Linker;
 use crate::plugin::{AnchorKind, AnchorRequest, Chunk, Open, OpenRequest, Plugin, Role, Scanner, Source, Want, registry};
@@ -288,7 +288,12 @@ fn columns_now(synced: &TableVersion, now: &TableVersion, wanted: &[usize]) -> R
 /// The batch under the plan's schema: a scan of no columns has rows all the same.
 fn fit(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let columns = batch.columns().iter().take(schema.fields().len()).cloned().collect();
+    let columns: Vec<_> = batch.columns().iter().take(schema.fields().len()).cloned().collect();
+    if let Some(column) = columns.iter().position(|c| special::has_wrapped(c.as_ref())) {
+        let name = schema.field(column).name();
+        let e = Error::new(Kind::DatetimeOverflow, format!("column \"{name}\" has a timestamp that queries can't compute with"));
+        return Err(e.with_detail("Timestamps from 294247-01-10 on are copied by pipes, but not read by queries.").with_hint("Leave the column out, or sync a view of the source that has it as text."));
+    }
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &rows)?)
 }
 

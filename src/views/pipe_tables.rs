@@ -71,7 +71,7 @@ fn row(pipe: &str, t: &TableStatus) -> Vec<Option<String>> {
         n(t.counts.truncates),
         t.last_change_at.map(|t| t.to_string()),
         t.lag_seconds.map(|s| format!("{s:.3}")),
-        n(t.counts.lossy),
+        n(t.lossy.values()),
         t.ddl_sql.clone(),
         exception,
     ]

@@ -55,10 +55,19 @@ pub struct PipeTableProgress {
     pub truncates: u64,
     pub lossy_values: u64,
     /// Of `lossy_values`, by column.
-    pub lossy_columns: std::collections::BTreeMap<String, u64>,
+    pub lossy_columns: std::collections::BTreeMap<String, LossyColumn>,
     pub last_change_at: Option<Timestamp>,
     /// The last change of structure that was applied.
     pub ddl_sql: Option<String>,
+}
+
+/// Values of one column that lost something.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossyColumn {
+    pub values: u64,
+    /// The key of the first one's row.
+    pub first_key: String,
 }
 
 impl Record for PipeTableProgress {

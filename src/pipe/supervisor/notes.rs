@@ -34,10 +34,10 @@ impl PipeSupervisor {
                     updates: t.counts.updates,
                     deletes: t.counts.deletes,
                     truncates: t.counts.truncates,
-                    lossy_values: t.counts.lossy,
+                    lossy_values: t.lossy.values(),
+                    lossy_columns: t.lossy.columns().map(|(column, l)| (column.to_string(), catalog::LossyColumn { values: l.values, first_key: l.first_key.clone() })).collect(),
                     last_change_at: t.last_change_at.map(Timestamp),
                     ddl_sql: t.ddl_sql.clone(),
-                    ..Default::default()
                 };
                 let old = snapshot.get::<catalog::PipeTables>(&(s.uuid, table));
                 if old.is_none_or(|o| o.value != record) {

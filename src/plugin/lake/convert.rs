@@ -6,10 +6,9 @@ use super::schema::TableMeta;
 use super::types::{self, LakeType};
 use super::work::{Changes, Setup};
 use crate::data::collapse::Merged;
-use crate::data::{Column, Op, TableVersion};
+use crate::data::{Column, Lossy, Op, TableVersion};
 use crate::error::{Error, Kind, Result};
 use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_empty_array, new_null_array};
-use arrow::util::display::array_value_to_string;
 use std::sync::Arc;
 
 /// The column that marks a deleted row under `on-delete = soft`.
@@ -63,23 +62,23 @@ fn missing(table: &TableVersion, column: &str) -> Error {
 }
 
 /// One column's values in the lake's type; the error of a value that does not fit names its key.
-fn value(table: &TableVersion, column: usize, batch: &RecordBatch, array: &ArrayRef, ty: LakeType, rules: &Rules, lossy: &mut u64) -> Result<ArrayRef> {
+fn value(table: &TableVersion, column: usize, batch: &RecordBatch, array: &ArrayRef, ty: LakeType, rules: &Rules, lossy: &mut Lossy) -> Result<ArrayRef> {
     let c = &table.columns[column];
-    types::convert(c, array, ty, rules.on_lossy(&table.name, &c.name), lossy).map_err(|e| {
+    let mut lost = None;
+    let converted = types::convert(c, array, ty, rules.on_lossy(&table.name, &c.name), &mut lost).map_err(|e| {
         let e = e.for_table(table.name.to_string());
         let Some(row) = types::first_unfit(c, array).filter(|_| e.kind() == Kind::Lossy) else { return e };
-        let of_key = |k: &ArrayRef| array_value_to_string(k, row).unwrap_or_default();
-        let key: Vec<String> = if batch.num_columns() == table.columns.len() {
-            table.key.iter().map(|&k| of_key(batch.column(k))).collect()
-        } else {
-            batch.columns().iter().map(of_key).collect()
-        };
-        e.with_detail(format!("key ({})", key.join(", ")))
-    })
+        let hint = format!("Accept it with MODIFY CONNECTOR ('on-lossy.{}.{}' = 'text'), or 'null', in ALTER PIPE.", table.name, c.name);
+        e.with_detail(table.key_text(batch, row)).with_hint(hint)
+    })?;
+    if let Some((values, first)) = lost {
+        lossy.note(&c.name, values, || table.key_text(batch, first));
+    }
+    Ok(converted)
 }
 
 /// Whole rows in a lake table's columns; columns that the source does not have are NULL.
-pub fn rows(table: &TableVersion, meta: &TableMeta, batch: &RecordBatch, rules: &Rules, lossy: &mut u64) -> Result<RecordBatch> {
+pub fn rows(table: &TableVersion, meta: &TableMeta, batch: &RecordBatch, rules: &Rules, lossy: &mut Lossy) -> Result<RecordBatch> {
     if rules.on_ddl != Policy::Ignore
         && let Some((_, c)) = written(table).find(|(_, c)| meta.columns.iter().all(|m| m.name != c.name))
     {
@@ -96,7 +95,7 @@ pub fn rows(table: &TableVersion, meta: &TableMeta, batch: &RecordBatch, rules: 
 }
 
 /// Key columns (in key order) in the lake's types.
-fn keys(table: &TableVersion, meta: &TableMeta, batch: &RecordBatch, rules: &Rules, lossy: &mut u64) -> Result<Vec<ArrayRef>> {
+fn keys(table: &TableVersion, meta: &TableMeta, batch: &RecordBatch, rules: &Rules, lossy: &mut Lossy) -> Result<Vec<ArrayRef>> {
     let positions = key(table, meta)?;
     let convert = |(k, &at): (usize, &usize)| value(table, table.key[k], batch, batch.column(k), meta.columns[at].ty, rules, lossy);
     positions.iter().enumerate().map(convert).collect()
@@ -116,16 +115,16 @@ pub struct MergedRows {
 }
 
 impl Changes for MergedRows {
-    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, u64)>> {
+    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, Lossy)>> {
         let (table, merged, rules) = (&self.table, &self.merged, &self.rules);
-        let mut lossy = 0;
+        let mut lossy = Lossy::default();
         let rows = rows(table, meta, &merged.upserts, rules, &mut lossy)?;
         let present = meta.columns.iter().map(|to| self.presence(&to.name)).collect();
         let base_keys = match &merged.base_keys {
-            Some(base) => Some((keys(table, meta, &base.keys, rules, &mut 0)?, base.set.clone())),
+            Some(base) => Some((keys(table, meta, &base.keys, rules, &mut Lossy::default())?, base.set.clone())),
             None => None,
         };
-        let deletes = keys(table, meta, &merged.deletes, rules, &mut 0)?;
+        let deletes = keys(table, meta, &merged.deletes, rules, &mut Lossy::default())?;
         let none: Vec<ArrayRef> = deletes.iter().map(|d| new_empty_array(d.data_type())).collect();
         let hard = rules.on_delete == OnDelete::Delete;
         let changes = ChangeSet {
@@ -139,7 +138,7 @@ impl Changes for MergedRows {
         };
         let mut sets = vec![(changes, lossy)];
         if rules.on_delete == OnDelete::Soft && merged.deletes.num_rows() > 0 {
-            sets.push((self.marked(meta, &deletes, none)?, 0));
+            sets.push((self.marked(meta, &deletes, none)?, Lossy::default()));
         }
         Ok(sets)
     }

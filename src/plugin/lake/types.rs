@@ -138,10 +138,10 @@ pub fn held_as_text(column: &Column, ty: LakeType) -> bool {
     ty == LakeType::String && !matches!(column.logical, LogicalType::Text | LogicalType::Json | LogicalType::Uuid)
 }
 
-/// Turns a travelling column into the lake's; `lossy` counts the values that became NULL.
+/// Turns a travelling column into the lake's; `lost` tells how many values became NULL, and the row of the first.
 ///
 /// `Lossy` error for a value that the type can't hold, unless `on_lossy` says otherwise; `row` in its DETAIL is the row in this batch.
-pub fn convert(column: &Column, array: &ArrayRef, ty: LakeType, on_lossy: OnLossy, lossy: &mut u64) -> Result<ArrayRef> {
+pub fn convert(column: &Column, array: &ArrayRef, ty: LakeType, on_lossy: OnLossy, lost: &mut Option<(u64, usize)>) -> Result<ArrayRef> {
     if ty == LakeType::String && array.data_type() != &DataType::Utf8 {
         return text(&column.logical, array);
     }
@@ -152,15 +152,15 @@ pub fn convert(column: &Column, array: &ArrayRef, ty: LakeType, on_lossy: OnLoss
         }
         (LogicalType::Date, LakeType::Date) => {
             let array = array.as_primitive::<Date32Type>();
-            screen(column, array, on_lossy, lossy, |v| (FIRST_DAY..DATE_INFINITY).contains(&v))
+            screen(column, array, on_lossy, lost, |v| (FIRST_DAY..DATE_INFINITY).contains(&v))
         }
         (LogicalType::Timestamp | LogicalType::TimestampTz, LakeType::Timestamp | LakeType::TimestampNtz) => {
             let array = array.as_primitive::<TimestampMicrosecondType>();
-            screen(column, array, on_lossy, lossy, |v| (FIRST_MICRO..TIMESTAMP_INFINITY).contains(&v))
+            screen(column, array, on_lossy, lost, |v| (FIRST_MICRO..TIMESTAMP_INFINITY).contains(&v))
         }
         (LogicalType::Decimal { .. }, LakeType::Decimal(..)) => {
             let array = array.as_primitive::<Decimal128Type>();
-            screen(column, array, on_lossy, lossy, |v| !matches!(v, DECIMAL_NAN | DECIMAL_INFINITY | DECIMAL_NEG_INFINITY))
+            screen(column, array, on_lossy, lost, |v| !matches!(v, DECIMAL_NAN | DECIMAL_INFINITY | DECIMAL_NEG_INFINITY))
         }
         _ if array.data_type() == &ty.arrow() => Ok(array.clone()),
         _ => Err(Error::new(Kind::TypeMismatch, format!("column \"{}\" does not fit its lake type", column.name))
@@ -169,7 +169,7 @@ pub fn convert(column: &Column, array: &ArrayRef, ty: LakeType, on_lossy: OnLoss
 }
 
 /// Passes an array through whose values all fit; else NULLs them or fails, as `on_lossy` says.
-fn screen<T>(column: &Column, array: &PrimitiveArray<T>, on_lossy: OnLossy, lossy: &mut u64, fits: impl Fn(T::Native) -> bool) -> Result<ArrayRef>
+fn screen<T>(column: &Column, array: &PrimitiveArray<T>, on_lossy: OnLossy, lost: &mut Option<(u64, usize)>, fits: impl Fn(T::Native) -> bool) -> Result<ArrayRef>
 where
     T: ArrowPrimitiveType,
 {
@@ -179,22 +179,22 @@ where
         return Ok(Arc::new(array.clone()));
     }
     if on_lossy == OnLossy::Null {
-        *lossy += (0..array.len()).filter(|&i| unfit(i)).count() as u64;
+        let mut rows = (0..array.len()).filter(|&i| unfit(i));
+        *lost = rows.next().map(|first| (1 + rows.count() as u64, first));
         let values = (0..array.len()).map(|i| (array.is_valid(i) && fits(array.value(i))).then(|| array.value(i)));
         let nulled: PrimitiveArray<T> = values.collect();
         return Ok(Arc::new(nulled.with_data_type(array.data_type().clone())));
     }
     let row = (0..array.len()).find(|&i| unfit(i)).unwrap_or_default();
     Err(Error::new(Kind::Lossy, format!("column \"{}\" has a value that the lake can't hold", column.name))
-        .with_detail(format!("the value is {} of type {}", text_value(&column.logical, &array.slice(row, 1)), column.native))
-        .with_hint(format!("Set 'connector.on-lossy.<schema>.<table>.{}' to 'text' or 'null', then RESYNC the table.", column.name)))
+        .with_detail(format!("the value is {} of type {}", text_value(&column.logical, &array.slice(row, 1)), column.native)))
 }
 
 /// The first row with a value that the column's exact type can't hold.
 pub fn first_unfit(column: &Column, array: &ArrayRef) -> Option<usize> {
     (0..array.len()).find(|&row| {
         let one = array.slice(row, 1);
-        convert(column, &one, exact_type(&column.logical), OnLossy::Error, &mut 0).is_err_and(|e| e.kind() == Kind::Lossy)
+        convert(column, &one, exact_type(&column.logical), OnLossy::Error, &mut None).is_err_and(|e| e.kind() == Kind::Lossy)
     })
 }
 
@@ -292,9 +292,10 @@ fn write_timestamp(out: &mut String, micros: i64, zone: &str) -> fmt::Result {
         TIMESTAMP_INFINITY => out.write_str("infinity"),
         TIMESTAMP_NEG_INFINITY => out.write_str("-infinity"),
         micros => {
-            let bc = write_civil(out, micros.div_euclid(86_400_000_000))?;
+            let micros = timestamp_micros(micros);
+            let bc = write_civil(out, micros.div_euclid(86_400_000_000) as i64)?;
             out.push(' ');
-            write_time(out, micros.rem_euclid(86_400_000_000))?;
+            write_time(out, micros.rem_euclid(86_400_000_000) as i64)?;
             out.push_str(zone);
             if bc { out.write_str(" BC") } else { Ok(()) }
         }
@@ -348,12 +349,12 @@ mod tests {
     fn a_value_that_does_not_fit_is_an_error_or_null_and_counted() {
         let column = Column::new("d", LogicalType::Date, "date", "date");
         let array: ArrayRef = Arc::new(Date32Array::from(vec![Some(1), Some(DATE_INFINITY), None]));
-        let mut lossy = 0;
+        let mut lossy = None;
         let e = convert(&column, &array, LakeType::Date, OnLossy::Error, &mut lossy).expect_err("infinity");
         assert_eq!(e.kind(), Kind::Lossy);
         assert!(e.detail().is_some_and(|d| d.contains("infinity")));
         let nulled = convert(&column, &array, LakeType::Date, OnLossy::Null, &mut lossy).expect("null");
-        assert_eq!((nulled.null_count(), lossy), (2, 1));
+        assert_eq!((nulled.null_count(), lossy), (2, Some((1, 1))));
         let as_text = convert(&column, &array, column_type(&column.logical, OnLossy::Text), OnLossy::Text, &mut lossy).expect("text");
         assert_eq!(as_text.as_string::<i32>().value(1), "infinity");
     }

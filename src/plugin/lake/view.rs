@@ -43,7 +43,7 @@ impl View {
                 Work::Alter(steps) => self.alter(steps)?,
                 Work::Rows(changes) => {
                     for (changes, lossy) in changes.for_table(&self.meta)? {
-                        applied.counts.lossy += lossy;
+                        applied.lossy.add(&lossy);
                         self.rows(table, &changes, prefix, &mut applied).await?;
                     }
                 }

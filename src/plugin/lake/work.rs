@@ -4,6 +4,7 @@ use super::changes::ChangeSet;
 use super::schema::TableMeta;
 use super::types::LakeType;
 use crate::error::Result;
+use crate::data::Lossy;
 use crate::plugin::Counts;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub enum Work {
 /// Gives changes in the columns of a structure, which may be another one each time a commit is planned.
 pub trait Changes: Send + Sync + std::fmt::Debug {
     /// The changes for a table of this structure, to be done one after the other, each with how many values lost something.
-    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, u64)>>;
+    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, Lossy)>>;
 }
 
 /// One change of structure.
@@ -78,10 +79,12 @@ impl Alter {
 }
 
 /// What a flush did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Rows.
     pub counts: Counts,
+    /// Values that lost something.
+    pub lossy: Lossy,
     /// Bytes of new data files.
     pub bytes: u64,
 }

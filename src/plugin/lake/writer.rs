@@ -8,9 +8,9 @@ use super::table::LakeTable;
 use super::work::{Alter, Applied, Work};
 use super::ddl;
 use crate::data::collapse::collapse;
-use crate::data::{Content, Part, Payload, Rows, TableId, TableVersion};
+use crate::data::{Content, Lossy, Part, Payload, Rows, TableId, TableVersion};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
+use crate::plugin::{Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct OpenChunk {
     table: Arc<LakeTable>,
     id: ChunkId,
     writer: ChunkWriter,
-    lossy: u64,
+    lossy: Lossy,
 }
 
 impl LakeWriter {
@@ -140,13 +140,13 @@ impl LakeWriter {
             return Ok(Flushed::default());
         };
         let counts = open.table.finish_chunk(&open.id, open.writer).await?;
-        Ok(flushed(table, Applied { counts: Counts { lossy: open.lossy, ..counts }, bytes: 0 }))
+        Ok(flushed(table, Applied { counts, lossy: open.lossy, bytes: 0 }))
     }
 
     async fn flush_stage(&mut self, id: TableId, generation: i64) -> Result<Flushed> {
         let mut applied = Applied::default();
         if let Some(open) = self.chunk.take() {
-            applied.counts.lossy = open.lossy;
+            applied.lossy = open.lossy;
             applied.counts.inserts = open.table.finish_stage(generation, open.writer).await?;
         }
         let works = self.works()?;
@@ -159,7 +159,7 @@ impl LakeWriter {
             c.updates += more.counts.updates;
             c.deletes += more.counts.deletes;
             c.truncates += more.counts.truncates;
-            c.lossy += more.counts.lossy;
+            applied.lossy.add(&more.lossy);
             applied.bytes = more.bytes;
         }
         Ok(flushed(id, applied))
@@ -178,11 +178,11 @@ async fn open_chunk(shelf: &Shelf, target: &Arc<TargetTable>, chunk: Arc<str>, u
         }
         Place::Live => table.chunk(&id, None).await?,
     };
-    Ok(OpenChunk { target: target.clone(), table, id, writer, lossy: 0 })
+    Ok(OpenChunk { target: target.clone(), table, id, writer, lossy: Lossy::default() })
 }
 
 fn flushed(id: TableId, applied: Applied) -> Flushed {
-    Flushed { tables: [(id, applied.counts)].into(), bytes: applied.bytes }
+    Flushed { tables: [(id, applied.counts)].into(), lossy: [(id, applied.lossy)].into(), bytes: applied.bytes }
 }
 
 #[async_trait]

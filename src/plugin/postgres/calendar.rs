@@ -1,7 +1,7 @@
 //! PostgreSQL's text form of dates and times under `datestyle = ISO`, read and written without allocation, years before Christ and beyond
 //! 9999 included. Arrow counts from 1970, PostgreSQL's binary form from 2000.
 
-use crate::data::special::{DATE_INFINITY, DATE_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY};
+use crate::data::special::*;
 use std::fmt::Write;
 
 /// Days from 1970-01-01 to 2000-01-01.
@@ -101,8 +101,8 @@ pub fn parse_time(text: &[u8]) -> Option<i64> {
     t.0.is_empty().then_some(micros)
 }
 
-/// `2024-02-29 12:00:00.5`, with an offset (`+00`, `-03:30`) for timestamptz, as microseconds since 1970-01-01 UTC. None also where
-/// microseconds since 1970 don't fit 64 bits (years from 294247).
+/// `2024-02-29 12:00:00.5`, with an offset (`+00`, `-03:30`) for timestamptz, as it travels: microseconds since 1970-01-01 UTC
+/// ([`travelling_timestamp`]).
 pub fn parse_timestamp(text: &[u8]) -> Option<i64> {
     match text {
         b"infinity" => return Some(TIMESTAMP_INFINITY),
@@ -127,7 +127,7 @@ pub fn parse_timestamp(text: &[u8]) -> Option<i64> {
         }
         micros += sign * seconds * 1_000_000;
     }
-    days(t.era(year)?, month, day).checked_mul(DAY_MICROS)?.checked_add(micros)
+    travelling_timestamp(i128::from(days(t.era(year)?, month, day)) * i128::from(DAY_MICROS) + i128::from(micros))
 }
 
 /// Text form of days since 1970-01-01.
@@ -152,14 +152,15 @@ pub fn time_text(micros: i64) -> String {
     out
 }
 
-/// Text form of microseconds since 1970-01-01; `zone` is put behind the time (`+00`, or nothing).
+/// Text form of a travelling timestamp; `zone` is put behind the time (`+00`, or nothing).
 pub fn timestamp_text(micros: i64, zone: &str) -> String {
     match micros {
         TIMESTAMP_INFINITY => "infinity".into(),
         TIMESTAMP_NEG_INFINITY => "-infinity".into(),
         _ => {
-            let (date, bc) = date_part(micros.div_euclid(DAY_MICROS));
-            format!("{date} {}{zone}{bc}", time_text(micros.rem_euclid(DAY_MICROS)))
+            let (micros, day) = (timestamp_micros(micros), i128::from(DAY_MICROS));
+            let (date, bc) = date_part(micros.div_euclid(day) as i64);
+            format!("{date} {}{zone}{bc}", time_text(micros.rem_euclid(day) as i64))
         }
     }
 }
@@ -186,14 +187,14 @@ mod tests {
 
     #[test]
     fn times_and_timestamps_go_there_and_back() {
-        for text in ["2024-02-29 23:59:59.999999", "1969-12-31 23:59:59.000001", "0044-03-15 00:00:00 BC", "294246-12-31 00:00:00", "infinity"] {
+        for text in ["2024-02-29 23:59:59.999999", "1969-12-31 23:59:59.000001", "0044-03-15 00:00:00 BC", "294246-12-31 00:00:00", "294276-12-31 23:59:59.999999", "4714-11-24 00:00:00 BC", "infinity"] {
             let micros = parse_timestamp(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(timestamp_text(micros, ""), text);
         }
         assert_eq!(parse_timestamp(b"2000-01-01 00:00:00+00"), Some(EPOCH_MICROS));
         assert_eq!(parse_timestamp(b"2000-01-01 05:30:00+05:30"), Some(EPOCH_MICROS));
         assert_eq!(parse_timestamp(b"1999-12-31 21:00:00-03"), Some(EPOCH_MICROS));
-        assert_eq!(parse_timestamp(b"294276-12-31 23:59:59.999999"), None);
+        assert_eq!((parse_timestamp(b"294277-01-01 00:00:00"), parse_timestamp(b"294247-01-10 04:00:54.775807")), (None, None));
         assert_eq!((parse_time(b"24:00:00"), parse_time(b"00:00:00.5"), parse_time(b"1:2")), (Some(DAY_MICROS), Some(500_000), None));
         assert_eq!(time_text(DAY_MICROS), "24:00:00");
     }

@@ -163,6 +163,7 @@ mod tests {
             not_null: false,
             has_default: false,
             generated: false,
+            always: false,
         }
     }
 

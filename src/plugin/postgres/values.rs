@@ -244,12 +244,15 @@ fn timestamp(micros: i64) -> Result<i64> {
     match micros {
         i64::MAX => Ok(TIMESTAMP_INFINITY),
         i64::MIN => Ok(TIMESTAMP_NEG_INFINITY),
-        t => t.checked_add(EPOCH_MICROS).ok_or_else(out_of_range),
+        t => match t.wrapping_add(EPOCH_MICROS) {
+            TIMESTAMP_INFINITY | TIMESTAMP_NEG_INFINITY => Err(out_of_range()),
+            t => Ok(t),
+        },
     }
 }
 
 fn out_of_range() -> Error {
-    Error::new(Kind::OutOfRange, "a value of the source is beyond what can be carried").with_detail("Timestamps from the year 294247 on don't fit 64-bit microseconds since 1970.")
+    Error::new(Kind::OutOfRange, "a value of the source is beyond what can be carried").with_detail("The timestamps 294247-01-10 04:00:54.775807 and .775808 have the numbers of the infinities.")
 }
 
 fn integer(text: &[u8]) -> Option<i64> {

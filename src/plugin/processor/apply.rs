@@ -4,7 +4,7 @@
 //! that fails is a delete of the key the row had; one that passes is an upsert, for the row may have failed before. A delete passes as it is.
 
 use super::compile::{Compiled, Filter, From, Scalar};
-use crate::data::special::{DECIMAL_INFINITY, DECIMAL_NAN, DECIMAL_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY};
+use crate::data::special::{DECIMAL_INFINITY, DECIMAL_NAN, DECIMAL_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY, has_wrapped};
 use crate::data::{OldKeys, Op, Rows, TableVersion};
 use crate::error::{Error, Kind, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -145,6 +145,10 @@ fn evaluate(s: &Scalar, table: &TableVersion, after: &RecordBatch, mask: Option<
             let e = Error::new(Kind::OutOfRange, format!("{} can't be computed from NaN or infinity", s.what));
             return Err(e.with_detail(format!("It is in column \"{}\" of table {}.", table.columns[i].name, table.name)));
         }
+    }
+    if let Some(&i) = s.inputs.iter().find(|&&i| has_wrapped(after.column(i).as_ref())) {
+        let e = Error::new(Kind::OutOfRange, format!("{} can't be computed from a timestamp this late", s.what));
+        return Err(e.with_detail(format!("Column \"{}\" of table {} has one beyond 294247-01-10.", table.columns[i].name, table.name)));
     }
     let selection = mask.map(|m| BooleanArray::new(m.clone(), None));
     let value = match &selection {

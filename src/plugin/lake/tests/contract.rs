@@ -227,6 +227,6 @@ async fn what_does_not_fit_fails_its_table_and_says_where() {
     c.prepare(&wanted).await.expect("prepares");
     let mut changes = loaded(&mut c, &v).await;
     changes.write(change(&v, Rows::full(Op::Insert, batch(&v, &[(51, None, Some(DATE_INFINITY))])))).await.expect("taken");
-    assert_eq!(changes.flush(&mark(3, 2)).await.expect("flushes").tables[&v.id].lossy, 1);
+    assert_eq!(changes.flush(&mark(3, 2)).await.expect("flushes").lossy[&v.id].values(), 1);
     assert_eq!(truncating.read(&v).await.len(), 4);
 }

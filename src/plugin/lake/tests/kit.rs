@@ -138,7 +138,7 @@ pub fn rows(rows: &[(i64, &str, i32)], op: Op) -> Work {
 pub struct Given(pub ChangeSet);
 
 impl Changes for Given {
-    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, u64)>> {
+    fn for_table(&self, meta: &TableMeta) -> Result<Vec<(ChangeSet, crate::data::Lossy)>> {
         let mut set = self.0.clone();
         // Columns that were added later.
         let mut all = set.rows.columns().to_vec();
@@ -147,7 +147,7 @@ impl Changes for Given {
             set.present.push(Presence::All);
         }
         set.rows = RecordBatch::try_new(meta.schema(), all)?;
-        Ok(vec![(set, 0)])
+        Ok(vec![(set, crate::data::Lossy::default())])
     }
 }
 

@@ -1,6 +1,6 @@
 //! One outcome per key, applied by a few statements: few rows by array parameters in one round trip, many through a temporary table.
 
-use super::encode::{Cells, Impossible, Wire, array, tuples};
+use super::encode::{Cells, Impossible, Lost, Wire, array, tuples};
 use super::encode::{COPY_HEADER, COPY_TRAILER};
 use super::pipeline::{Command, Effect, Param, Raw, StepError};
 use super::shape::{From, Shape};
@@ -142,9 +142,9 @@ impl PgWriter {
     }
 
     fn param(&mut self, shape: &Shape, batch: &RecordBatch, cells: &Cells<'_>, column: usize, wire: Wire, rows: &[usize]) -> Result<Param> {
-        let mut lossy = 0;
-        let bytes = array(cells, wire, rows, &mut lossy).map_err(|(row, why)| shape.impossible(batch, &Impossible { row, column, why }))?;
-        self.counts(shape.table.id).lossy += lossy;
+        let mut lost = Lost::new();
+        let bytes = array(cells, wire, rows, column, &mut lost).map_err(|(row, why)| shape.impossible(batch, &Impossible { row, column, why }))?;
+        shape.note_lost(batch, &lost, self.lossy(shape.table.id));
         self.bytes += bytes.len() as u64;
         Ok(Box::new(Raw(bytes)))
     }
@@ -218,10 +218,10 @@ impl PgWriter {
         // a value that can't be held is found before anything is sent
         let mut pieces = Vec::new();
         let mut out = COPY_HEADER.to_vec();
-        let mut lossy = 0;
+        let mut lost = Lost::new();
         for start in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
             let end = (start + ROWS_AT_ONCE).min(batch.num_rows());
-            lossy += tuples(&cells, start..end, &mut out).map_err(|e| shape.impossible(batch, &e))?;
+            tuples(&cells, start..end, &mut out, &mut lost).map_err(|e| shape.impossible(batch, &e))?;
             if out.len() > COPY_BYTES {
                 pieces.push(Bytes::from(std::mem::take(&mut out)));
             }
@@ -229,10 +229,11 @@ impl PgWriter {
         drop(cells);
         out.extend_from_slice(COPY_TRAILER);
         pieces.push(Bytes::from(out));
-        self.counts(shape.table.id).lossy += lossy;
+        shape.note_lost(batch, &lost, self.lossy(shape.table.id));
         self.bytes += pieces.iter().map(|p| p.len() as u64).sum::<u64>();
-        let statement = self.statement(sql, &[]).await?;
-        let about = |e: tokio_postgres::Error| StepError::of("could not copy rows to the target", e);
+        let subject = Some(self.subject(shape.table.id));
+        let statement = self.statement_for(sql, &[], subject).await?;
+        let about = |e: tokio_postgres::Error| StepError { subject, ..StepError::of("could not copy rows to the target", e) };
         let mut sink = Box::pin(self.session.copy_in::<_, Bytes>(&statement).await.map_err(about)?);
         for piece in pieces {
             sink.send(piece).await.map_err(about)?;
@@ -259,7 +260,7 @@ impl PgWriter {
     /// Queues a statement, preparing it at its first use. Parameters are arrays of these types.
     pub(super) async fn queue(&mut self, sql: String, types: &[Wire], params: Vec<Param>, effect: Effect, subject: usize) -> Result<(), StepError> {
         let types: Vec<Type> = types.iter().filter_map(|w| Type::from_oid(w.array_oid())).collect();
-        let statement = self.statement(&sql, &types).await?;
+        let statement = self.statement_for(&sql, &types, Some(subject)).await?;
         let command = if effect == Effect::Upserted { Command::Query(statement, params) } else { Command::Execute(statement, params) };
         self.steps.push(super::pipeline::Step { command, effect, subject: Some(subject) });
         Ok(())
@@ -267,12 +268,17 @@ impl PgWriter {
 
     /// A prepared statement by its text.
     pub(super) async fn statement(&mut self, sql: &str, types: &[Type]) -> Result<tokio_postgres::Statement, StepError> {
+        self.statement_for(sql, types, None).await
+    }
+
+    /// The same about a table alone: what stands against it there stops that table.
+    pub(super) async fn statement_for(&mut self, sql: &str, types: &[Type], subject: Option<usize>) -> Result<tokio_postgres::Statement, StepError> {
         if let Some(s) = self.statements.get(sql) {
             return Ok(s.clone());
         }
         // what is queued may change what the statement means
         self.drain().await?;
-        let statement = self.session.prepare_typed(sql, types).await.map_err(|e| StepError::of("could not prepare a statement at the target", e))?;
+        let statement = self.session.prepare_typed(sql, types).await.map_err(|e| StepError { subject, ..StepError::of("could not prepare a statement at the target", e) })?;
         self.statements.insert(sql.to_string(), statement.clone());
         Ok(statement)
     }

@@ -11,6 +11,7 @@ use arrow::array::{
     Int32Array, Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::buffer::BooleanBuffer;
+use std::collections::BTreeMap;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType,
     TimestampMicrosecondType, UInt64Type,
@@ -25,6 +26,8 @@ pub const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds of the same.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
+/// Why a number does not fit an int2.
+const NO_SMALLINT: &str = "the number is out of smallint's range";
 /// More decimal places or digits than PostgreSQL's numeric has.
 const NUMERIC_LIMIT: i64 = 140_000;
 const NUMERIC_NEGATIVE: u16 = 0x4000;
@@ -113,7 +116,10 @@ enum Kind<'a> {
     Int16AsInt8(&'a Int16Array),
     Int32(&'a Int32Array),
     Int32AsInt8(&'a Int32Array),
+    Int32AsInt2(&'a Int32Array),
     Int64(&'a Int64Array),
+    Int64AsInt2(&'a Int64Array),
+    Int64AsInt4(&'a Int64Array),
     Float32(&'a Float32Array),
     Float32AsFloat8(&'a Float32Array),
     Float64(&'a Float64Array),
@@ -129,11 +135,38 @@ enum Kind<'a> {
     Timestamp(&'a TimestampMicrosecondArray),
 }
 
+/// What a column at the target can hold of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Text of so many characters. PostgreSQL cuts off blanks beyond them without a word; `padded`: those that only fill up mean nothing.
+    Characters { most: usize, padded: bool },
+    /// Scaled numbers below this one.
+    Below(u128),
+}
+
+impl Limit {
+    fn allows(self, value: &Kind<'_>, i: usize) -> std::result::Result<(), &'static str> {
+        match (self, value) {
+            (Limit::Characters { most, padded }, Kind::Text(a)) => {
+                let text = if padded { a.value(i).trim_end_matches(' ') } else { a.value(i) };
+                if text.len() <= most || text.chars().count() <= most { Ok(()) } else { Err("the text is longer than the column") }
+            }
+            (Limit::Below(end), Kind::Decimal(a, _)) => {
+                let value = a.value(i);
+                let special = matches!(value, DECIMAL_NAN | DECIMAL_INFINITY | DECIMAL_NEG_INFINITY);
+                if special || value.unsigned_abs() < end { Ok(()) } else { Err("the number has more digits than the column") }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One column, ready to be written.
 pub struct Cells<'a> {
     kind: Kind<'a>,
     array: &'a dyn Array,
     shown: Option<&'a BooleanBuffer>,
+    limit: Option<Limit>,
     /// Values that can't be held are written as NULL and counted, instead of being an error.
     lossy_null: bool,
 }
@@ -158,7 +191,10 @@ impl<'a> Cells<'a> {
             (DataType::Int16, Wire::Int4) => Kind::Int16AsInt4(array.as_primitive::<Int16Type>()),
             (DataType::Int16, Wire::Int8) => Kind::Int16AsInt8(array.as_primitive::<Int16Type>()),
             (DataType::Int32, Wire::Int4) => Kind::Int32(array.as_primitive::<Int32Type>()),
+            (DataType::Int32, Wire::Int2) => Kind::Int32AsInt2(array.as_primitive::<Int32Type>()),
             (DataType::Int32, Wire::Int8) => Kind::Int32AsInt8(array.as_primitive::<Int32Type>()),
+            (DataType::Int64, Wire::Int2) => Kind::Int64AsInt2(array.as_primitive::<Int64Type>()),
+            (DataType::Int64, Wire::Int4) => Kind::Int64AsInt4(array.as_primitive::<Int64Type>()),
             (DataType::Int64, Wire::Int8) => Kind::Int64(array.as_primitive::<Int64Type>()),
             (DataType::Float32, Wire::Float4) => Kind::Float32(array.as_primitive::<Float32Type>()),
             (DataType::Float32, Wire::Float8) => Kind::Float32AsFloat8(array.as_primitive::<Float32Type>()),
@@ -175,11 +211,16 @@ impl<'a> Cells<'a> {
             (DataType::Timestamp(_, _), Wire::Timestamp | Wire::TimestampTz) => Kind::Timestamp(array.as_primitive::<TimestampMicrosecondType>()),
             (from, to) => return Err(Error::internal(format!("no encoding of {from} as {}", to.sql()))),
         };
-        Ok(Cells { kind, array, shown: None, lossy_null: false })
+        Ok(Cells { kind, array, shown: None, limit: None, lossy_null: false })
     }
     /// NULL in every row that is not set.
     pub fn only(mut self, rows: &'a BooleanBuffer) -> Self {
         self.shown = Some(rows);
+        self
+    }
+    /// Refuses what is beyond the target column's own limit.
+    pub fn limit(mut self, limit: Option<Limit>) -> Self {
+        self.limit = limit;
         self
     }
     /// Writes what can't be held as NULL.
@@ -189,24 +230,26 @@ impl<'a> Cells<'a> {
     }
 
     /// Length and value of one cell.
-    fn write(&self, i: usize, out: &mut Vec<u8>, lossy: &mut u64) -> std::result::Result<(), &'static str> {
+    fn write(&self, i: usize, out: &mut Vec<u8>) -> std::result::Result<Written, &'static str> {
         if self.array.is_null(i) || self.shown.is_some_and(|s| !s.value(i)) {
             out.extend_from_slice(&(-1i32).to_be_bytes());
-            return Ok(());
+            return Ok(Written::Whole);
         }
         let start = out.len();
         match self.write_value(i, out) {
             Err(_) if self.lossy_null => {
                 out.truncate(start);
                 out.extend_from_slice(&(-1i32).to_be_bytes());
-                *lossy += 1;
-                Ok(())
+                Ok(Written::Lost)
             }
-            done => done,
+            done => done.map(|()| Written::Whole),
         }
     }
 
     fn write_value(&self, i: usize, out: &mut Vec<u8>) -> std::result::Result<(), &'static str> {
+        if let Some(limit) = self.limit {
+            limit.allows(&self.kind, i)?;
+        }
         match &self.kind {
             Kind::Bool(a) => fixed(out, [u8::from(a.value(i))]),
             Kind::Int16(a) => fixed(out, a.value(i).to_be_bytes()),
@@ -214,7 +257,10 @@ impl<'a> Cells<'a> {
             Kind::Int16AsInt8(a) => fixed(out, i64::from(a.value(i)).to_be_bytes()),
             Kind::Int32(a) => fixed(out, a.value(i).to_be_bytes()),
             Kind::Int32AsInt8(a) => fixed(out, i64::from(a.value(i)).to_be_bytes()),
+            Kind::Int32AsInt2(a) => fixed(out, i16::try_from(a.value(i)).map_err(|_| NO_SMALLINT)?.to_be_bytes()),
             Kind::Int64(a) => fixed(out, a.value(i).to_be_bytes()),
+            Kind::Int64AsInt2(a) => fixed(out, i16::try_from(a.value(i)).map_err(|_| NO_SMALLINT)?.to_be_bytes()),
+            Kind::Int64AsInt4(a) => fixed(out, i32::try_from(a.value(i)).map_err(|_| "the number is out of integer's range")?.to_be_bytes()),
             Kind::Float32(a) => fixed(out, a.value(i).to_be_bytes()),
             Kind::Float32AsFloat8(a) => fixed(out, f64::from(a.value(i)).to_be_bytes()),
             Kind::Float64(a) => fixed(out, a.value(i).to_be_bytes()),
@@ -236,7 +282,8 @@ impl<'a> Cells<'a> {
             Kind::Timestamp(a) => {
                 let micros = match a.value(i) {
                     t @ (TIMESTAMP_INFINITY | TIMESTAMP_NEG_INFINITY) => t,
-                    t => t.checked_sub(EPOCH_MICROS).ok_or("the timestamp is out of PostgreSQL's range")?,
+                    // what is wrapped round comes back (special::travelling_timestamp)
+                    t => t.wrapping_sub(EPOCH_MICROS),
                 };
                 fixed(out, micros.to_be_bytes());
             }
@@ -245,21 +292,36 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Tuples of `COPY ... (FORMAT binary)`, without header and trailer. Gives how many values were written as NULL for want of a better.
-pub fn tuples(columns: &[Cells<'_>], rows: std::ops::Range<usize>, out: &mut Vec<u8>) -> std::result::Result<u64, Impossible> {
+/// What was written as NULL for want of a better: by column, how many values, and the row of the first.
+pub type Lost = BTreeMap<usize, (u64, usize)>;
+
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Whole,
+    Lost,
+}
+
+fn note(lost: &mut Lost, column: usize, row: usize) {
+    lost.entry(column).or_insert((0, row)).0 += 1;
+}
+
+/// Tuples of `COPY ... (FORMAT binary)`, without header and trailer.
+pub fn tuples(columns: &[Cells<'_>], rows: std::ops::Range<usize>, out: &mut Vec<u8>, lost: &mut Lost) -> std::result::Result<(), Impossible> {
     let fields = (columns.len() as u16).to_be_bytes();
-    let mut lossy = 0;
     for row in rows {
         out.extend_from_slice(&fields);
         for (column, cells) in columns.iter().enumerate() {
-            cells.write(row, out, &mut lossy).map_err(|why| Impossible { row, column, why })?;
+            if cells.write(row, out).map_err(|why| Impossible { row, column, why })? == Written::Lost {
+                note(lost, column, row);
+            }
         }
     }
-    Ok(lossy)
+    Ok(())
 }
 
-/// A one-dimensional array of the cells in `rows` (array_recv): a value for a parameter of type `wire[]`.
-pub fn array(cells: &Cells<'_>, wire: Wire, rows: &[usize], lossy: &mut u64) -> std::result::Result<Vec<u8>, (usize, &'static str)> {
+/// A one-dimensional array of the cells in `rows` (array_recv): a value for a parameter of type `wire[]`. What is lost is noted for `column`.
+pub fn array(cells: &Cells<'_>, wire: Wire, rows: &[usize], column: usize, lost: &mut Lost) -> std::result::Result<Vec<u8>, (usize, &'static str)> {
     let mut out = Vec::with_capacity(20 + rows.len() * 12);
     let dimensions: i32 = i32::from(!rows.is_empty());
     for word in [dimensions, 1, wire.oid() as i32] {
@@ -270,7 +332,9 @@ pub fn array(cells: &Cells<'_>, wire: Wire, rows: &[usize], lossy: &mut u64) -> 
         out.extend_from_slice(&1i32.to_be_bytes());
     }
     for &row in rows {
-        cells.write(row, &mut out, lossy).map_err(|why| (row, why))?;
+        if cells.write(row, &mut out).map_err(|why| (row, why))? == Written::Lost {
+            note(lost, column, row);
+        }
     }
     Ok(out)
 }
@@ -452,11 +516,13 @@ mod tests {
     fn what_can_not_be_held_is_named_or_null() {
         let a = StringArray::from(vec![Some("fine"), Some("a\0b"), None]);
         let cells = [Cells::new(&a, Wire::Text).expect("text")];
-        let e = tuples(&cells, 0..3, &mut Vec::new()).expect_err("a NUL");
+        let e = tuples(&cells, 0..3, &mut Vec::new(), &mut Lost::new()).expect_err("a NUL");
         assert_eq!((e.row, e.column), (1, 0));
         let cells = [Cells::new(&a, Wire::Text).expect("text").lossy_null(true)];
         let mut out = Vec::new();
-        assert_eq!(tuples(&cells, 0..3, &mut out).expect("written"), 1);
+        let mut lost = Lost::new();
+        tuples(&cells, 0..3, &mut out, &mut lost).expect("written");
+        assert_eq!(lost, Lost::from([(0, (1, 1))]));
         assert_eq!(out.len(), 3 * 6 + 4);
     }
 }

@@ -2,13 +2,14 @@
 //! table. What arrives as COPY bytes goes on as such.
 
 use super::super::client::qualified;
-use super::encode::{COPY_HEADER, COPY_TRAILER, tuples};
+use super::encode::{COPY_HEADER, COPY_TRAILER, Lost, tuples};
 use super::pipeline::{Effect, StepError};
 use super::shape::{From, Shape};
 use super::writer::PgWriter;
-use crate::data::{Payload, TableId};
+use crate::data::{Payload, TableId, TableVersion};
 use crate::error::{Error, Result};
 use crate::plugin::{Mark, MarkKind, TargetTable};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::SinkExt;
 use std::pin::Pin;
@@ -40,7 +41,27 @@ pub struct Load {
     wire: bool,
     upsert: bool,
     rows: u64,
+    /// The keys of the rows sent, by which an error's line of the COPY is told; none of bytes that went on untouched.
+    keys: Vec<RecordBatch>,
     sink: Pin<Box<CopyInSink<Bytes>>>,
+}
+
+/// The key of a row sent, by its line, which counts from 1.
+fn key_of(keys: &[RecordBatch], table: &TableVersion, line: usize) -> Option<String> {
+    let mut row = line.checked_sub(1)?;
+    for batch in keys.iter().filter(|b| b.num_columns() > 0) {
+        if row < batch.num_rows() {
+            return Some(table.key_text(batch, row));
+        }
+        row -= batch.num_rows();
+    }
+    None
+}
+
+/// The line in `COPY orders, line 2, column v`.
+fn line_of(place: &str) -> Option<usize> {
+    let (_, rest) = place.rsplit_once(", line ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 impl PgWriter {
@@ -63,7 +84,8 @@ impl PgWriter {
                 load.sink.send(bytes).await.map_err(about)?;
             }
             Payload::Arrow(batch) => {
-                let mut lossy = 0;
+                load.keys.push(batch.project(&load.shape.table.key).map_err(Error::from)?);
+                let mut lost = Lost::new();
                 let mut start = 0;
                 while start < batch.num_rows() {
                     let mut out = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
@@ -71,14 +93,15 @@ impl PgWriter {
                         let cells = load.shape.cells(&batch, load.way != Way::Staged)?;
                         while start < batch.num_rows() && out.len() < COPY_BYTES {
                             let end = (start + ROWS_AT_ONCE).min(batch.num_rows());
-                            lossy += tuples(&cells, start..end, &mut out).map_err(|e| load.shape.impossible(&batch, &e))?;
+                            tuples(&cells, start..end, &mut out, &mut lost).map_err(|e| load.shape.impossible(&batch, &e))?;
                             start = end;
                         }
                     }
                     self.bytes += out.len() as u64;
                     load.sink.send(Bytes::from(out)).await.map_err(about)?;
                 }
-                self.counts(t.table.id).lossy += lossy;
+                let shape = load.shape.clone();
+                shape.note_lost(&batch, &lost, self.lossy(t.table.id));
             }
         }
         Ok(())
@@ -108,12 +131,13 @@ impl PgWriter {
             Way::Straight => shape.copy_direct(),
             other => format!("COPY {} FROM STDIN (FORMAT binary)", shape.load_stage(other == Way::StagedDirect)),
         };
-        let statement = self.statement(&sql, &[]).await?;
+        let subject = Some(self.subject(t.table.id));
+        let statement = self.statement_for(&sql, &[], subject).await?;
         self.drain().await?;
-        let about = |e: tokio_postgres::Error| StepError::of("could not copy rows to the target", e);
+        let about = |e: tokio_postgres::Error| StepError { subject, ..StepError::of("could not copy rows to the target", e) };
         let mut sink = Box::pin(self.session.copy_in::<_, Bytes>(&statement).await.map_err(about)?);
         sink.send(Bytes::from_static(COPY_HEADER)).await.map_err(about)?;
-        self.load = Some(Load { quoted: qualified(&self.place(t))?, shape, way, wire, upsert, rows: 0, sink });
+        self.load = Some(Load { quoted: qualified(&self.place(t))?, shape, way, wire, upsert, rows: 0, keys: Vec::new(), sink });
         Ok(())
     }
 
@@ -121,15 +145,17 @@ impl PgWriter {
     async fn end_load(&mut self) -> Result<(), StepError> {
         let Some(mut load) = self.load.take() else { return Ok(()) };
         let id = load.shape.table.id;
+        let (keys, table) = (std::mem::take(&mut load.keys), load.shape.table.clone());
         let named = |mut e: StepError| {
-            e.error = e.error.for_table(load.shape.table.name.to_string());
+            e.error = e.error.for_table(table.name.to_string());
             e
         };
         let about = |e: tokio_postgres::Error| {
             let place = e.as_db_error().and_then(|d| d.where_()).map(str::to_string);
             let mut e = StepError::of("could not copy rows to the target", e);
             if let Some(place) = place {
-                e.error = e.error.with_detail(place);
+                let key = line_of(&place).and_then(|line| key_of(&keys, &table, line)).map(|key| format!("\n{key} of table {}.", table.name));
+                e.error = e.error.with_detail(place + key.as_deref().unwrap_or_default());
             }
             if e.is_data() { named(e) } else { e }
         };

@@ -83,7 +83,9 @@ impl StepError {
     }
     /// Its rows are at fault, not the way in which they were written.
     pub fn is_data(&self) -> bool {
-        self.code.as_deref().is_some_and(|c| c.starts_with("22") || c.starts_with("23")) && self.error.kind() != Kind::Fenced
+        // values, constraints, a row too large for an index, what a trigger raises
+        const OF_ROWS: [&str; 4] = ["22", "23", "54", "P0"];
+        self.code.as_deref().is_some_and(|c| OF_ROWS.iter().any(|class| c.starts_with(class))) && self.error.kind() != Kind::Fenced
     }
 }
 

@@ -1,9 +1,9 @@
 //! How one version of a table is written to its target: which columns, in which wire types, with which casts, and the statements' texts.
 
 use super::super::client::{ident, qualified};
-use super::encode::{Cells, Impossible, Wire};
+use super::encode::{Cells, Impossible, Limit, Lost, Wire};
 use super::target::{TargetColumn, TargetRelation};
-use crate::data::{LogicalType, TableName, TableVersion};
+use crate::data::{Column, LogicalType, Lossy, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::DELETED_AT;
 use arrow::array::RecordBatch;
@@ -27,8 +27,13 @@ pub struct Fit {
 
 /// Chooses wire types.
 pub fn fit(logical: &LogicalType, column: &TargetColumn) -> Fit {
-    let wire = Wire::of(logical);
     let receive = column.receive.as_str();
+    // A narrower integer is looked at here, where column and key of one that does not fit are known.
+    let wire = match (Wire::of(logical), receive) {
+        (Wire::Int4 | Wire::Int8, "int2recv") => Wire::Int2,
+        (Wire::Int8, "int4recv") => Wire::Int4,
+        (wire, _) => wire,
+    };
     let text_like = TEXT_LIKE.contains(&receive) || receive.ends_with(".citextrecv");
     let direct = match (wire, receive) {
         (Wire::Bool, "boolrecv")
@@ -54,6 +59,24 @@ pub fn fit(logical: &LogicalType, column: &TargetColumn) -> Fit {
     Fit { wire, direct, cast: wire == Wire::Text && !ASSIGNABLE.contains(&receive) }
 }
 
+/// What a narrower column of the target can hold.
+fn limit(column: &Column, there: &TargetColumn) -> Option<Limit> {
+    if column.native == there.native {
+        return None;
+    }
+    let (_, modifier) = there.native.split_once('(')?;
+    let mut numbers = modifier.split_once(')')?.0.split(',').map(|n| n.trim().parse::<u32>());
+    let (first, second) = (numbers.next()?.ok()?, numbers.next().and_then(std::result::Result::ok).unwrap_or(0));
+    match (&column.logical, there.receive.as_str()) {
+        (LogicalType::Text, "varcharrecv" | "bpcharrecv") => Some(Limit::Characters { most: first as usize, padded: column.pg_type == "bpchar" }),
+        (LogicalType::Decimal { scale, .. }, "numeric_recv") => {
+            let digits = first.checked_sub(second)? + u32::try_from(*scale).ok()?;
+            10u128.checked_pow(digits).map(Limit::Below)
+        }
+        _ => None,
+    }
+}
+
 /// One column that is written.
 #[derive(Debug, Clone)]
 pub struct ShapeColumn {
@@ -69,6 +92,10 @@ pub struct ShapeColumn {
     pub key_cast: Option<String>,
     /// Wire types.
     pub fit: Fit,
+    /// What the target's column holds of its type, where the source's holds more.
+    pub limit: Option<Limit>,
+    /// Both types, where they differ, for messages.
+    pub differs: Option<String>,
     /// A value that can't be held becomes NULL.
     pub lossy_null: bool,
 }
@@ -135,7 +162,9 @@ impl Shape {
             let fit = fit(&c.logical, t);
             let cast = fit.cast.then(|| t.cast.clone());
             let key_cast = (fit.wire == Wire::Text && t.receive != "textrecv").then(|| t.cast.clone());
-            columns.push(ShapeColumn { source, name: c.name.clone(), quoted: ident(&c.name)?, cast, key_cast, fit, lossy_null: (options.lossy_null)(&c.name) });
+            let (limit, lossy_null) = (limit(c, t), (options.lossy_null)(&c.name));
+            let differs = (c.native != t.native).then(|| format!("Column \"{}\" is {} at the source and {} at the target.", c.name, c.native, t.native));
+            columns.push(ShapeColumn { source, name: c.name.clone(), quoted: ident(&c.name)?, cast, key_cast, fit, limit, differs, lossy_null });
         }
         let place = |k: &usize| {
             let e = || Error::new(Kind::NotSupported, "a key column is computed at the target").for_table(table.name.to_string());
@@ -291,26 +320,26 @@ impl Shape {
     pub fn cells<'a>(&self, batch: &'a RecordBatch, direct: bool) -> Result<Vec<Cells<'a>>> {
         let one = |c: &ShapeColumn| {
             let wire = if direct { c.fit.direct.unwrap_or(c.fit.wire) } else { c.fit.wire };
-            Ok(Cells::new(batch.column(c.source).as_ref(), wire)?.lossy_null(c.lossy_null))
+            Ok(Cells::new(batch.column(c.source).as_ref(), wire)?.limit(c.limit).lossy_null(c.lossy_null))
         };
         self.columns.iter().map(one).collect()
+    }
+    /// Columns whose types differ at both ends, for the DETAIL of an error about a value.
+    pub fn differences(&self) -> String {
+        self.columns.iter().filter_map(|c| c.differs.as_deref()).collect::<Vec<_>>().join(" ")
+    }
+    /// Notes what was written as NULL for want of a better.
+    pub fn note_lost(&self, batch: &RecordBatch, lost: &Lost, lossy: &mut Lossy) {
+        for (&column, &(values, first)) in lost {
+            let name = self.columns.get(column).map_or("?", |c| c.name.as_str());
+            lossy.note(name, values, || self.table.key_text(batch, first));
+        }
     }
     /// The error for a value that can't be held, naming table, column and key.
     pub fn impossible(&self, batch: &RecordBatch, e: &Impossible) -> Error {
         let column = self.columns.get(e.column).map_or("?", |c| c.name.as_str());
         let error = Error::new(Kind::Lossy, format!("column \"{column}\" of table {} has a value that the target can't hold", self.target));
-        let hint = format!("Use 'on-lossy.{}.{column}' = 'null', or leave the row out with a filter.", self.table.name);
-        error.with_detail(format!("{}: {}.", key_text(&self.table, batch, e.row), e.why)).with_hint(hint).for_table(self.table.name.to_string())
+        let hint = format!("Use 'on-lossy.{}.{column}' = 'null', or leave the row out with a filter, or widen the column; then RESYNC the table.", self.table.name);
+        error.with_detail(format!("{}: {}.", self.table.key_text(batch, e.row), e.why)).with_hint(hint).for_table(self.table.name.to_string())
     }
-}
-
-/// The key of a row, for messages: `key (id) = (5)`.
-pub fn key_text(table: &TableVersion, batch: &RecordBatch, row: usize) -> String {
-    if table.key.is_empty() {
-        return format!("row {}", row + 1);
-    }
-    let options = arrow::util::display::FormatOptions::default().with_null("NULL");
-    let show = |&c: &usize| arrow::util::display::ArrayFormatter::try_new(batch.column(c).as_ref(), &options).map_or_else(|_| "?".to_string(), |f| f.value(row).to_string());
-    let names: Vec<&str> = table.key.iter().map(|&c| table.columns[c].name.as_str()).collect();
-    format!("key ({}) = ({})", names.join(", "), table.key.iter().map(show).collect::<Vec<_>>().join(", "))
 }

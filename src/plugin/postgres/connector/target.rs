@@ -22,6 +22,8 @@ pub struct TargetColumn {
     pub has_default: bool,
     /// It is computed by the server.
     pub generated: bool,
+    /// An identity that takes no other values in an UPDATE.
+    pub always: bool,
 }
 
 /// A relation at the target.
@@ -60,7 +62,7 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relki
 const COLUMNS: &str = "SELECT a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.format_type(a.atttypid, -1), \
     (WITH RECURSIVE r(t) AS (SELECT a.atttypid UNION ALL SELECT y.typbasetype FROM r JOIN pg_catalog.pg_type y ON y.oid = r.t WHERE y.typtype = 'd') \
      SELECT t.typreceive::text FROM r JOIN pg_catalog.pg_type t ON t.oid = r.t WHERE t.typtype <> 'd'), \
-    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' \
+    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a' \
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
 const UNIQUES: &str = "SELECT i.indrelid, (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid \
@@ -83,6 +85,7 @@ pub async fn relations(session: &Session, names: &[TableName]) -> Result<HashMap
             not_null: r.get(5),
             has_default: r.get(6),
             generated: r.get(7),
+            always: r.get(8),
         };
         columns.entry(r.get(0)).or_default().push(column);
     }

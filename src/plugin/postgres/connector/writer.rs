@@ -5,9 +5,9 @@ use super::marks;
 use super::pipeline::{Answer, Command, Effect, Step, StepError, run};
 use super::rows::pick;
 use super::settings::Settings;
-use super::shape::{Shape, ShapeOptions, key_text};
+use super::shape::{Shape, ShapeOptions};
 use super::target::relations;
-use crate::data::{Content, Part, Rows, TableId, TableName, TableVersion, collapse};
+use crate::data::{Content, Lossy, Part, Rows, TableId, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate};
 use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
@@ -133,6 +133,11 @@ impl PgWriter {
     /// Counters of a table in this flush.
     pub(super) fn counts(&mut self, id: TableId) -> &mut Counts {
         self.flushed.tables.entry(id).or_default()
+    }
+
+    /// What a table's values lost in this flush.
+    pub(super) fn lossy(&mut self, id: TableId) -> &mut Lossy {
+        self.flushed.lossy.entry(id).or_default()
     }
 
     /// Name of the table that rows go to.
@@ -301,7 +306,8 @@ impl PgWriter {
                 };
                 drained.map_err(|mut e| {
                     if e.is_data() {
-                        e.error = e.error.with_detail(format!("{} of table {}.", key_text(&shape.table, &one.after, 0), shape.table.name));
+                        let types = if e.code.as_deref().is_some_and(|c| c.starts_with("22")) { shape.differences() } else { String::new() };
+                        e.error = e.error.with_detail(format!("{} of table {}. {types}", shape.table.key_text(&one.after, 0), shape.table.name).trim_end());
                     }
                     e
                 })?;
