@@ -4,7 +4,7 @@ use super::checkpoint::{Book, Checkpoint, Done, Fault, Intent, Provisioned, Stag
 use super::ledger::{Entry, Ledger, Note, Structure, Wanted, Wish};
 use super::state::TableState;
 use crate::chunk::StoredChunk;
-use crate::data::{Position, TableId, Witness};
+use crate::data::{Position, TableId, TableName, Witness};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::hit;
 use crate::plugin::Shard;
@@ -370,8 +370,10 @@ impl Ledger for CatalogLedger {
     fn note(&self, note: Note) {
         let line = log_line(&note);
         let change = match note {
-            Note::Exception { table, fault, attempt, retry_in } => {
-                tracing::warn!(pipe = %self.pipe, table = table.as_ref().map(ToString::to_string), sqlstate = fault.sqlstate, detail = fault.detail, "{}", fault.message);
+            Note::Exception { table, fault, attempt, retry_in, quiet } => {
+                if !quiet {
+                    self.tell(table.as_ref(), &fault);
+                }
                 let retry_at = retry_in.map(|d| Timestamp(Timestamp::now().0 + i64::try_from(d.as_micros()).unwrap_or(i64::MAX / 2)));
                 let exception = catalog::Exception {
                     table: table.map(|t| t.to_string()),
@@ -424,6 +426,12 @@ impl CatalogLedger {
         let (pipe, snapshot) = (self.record()?, self.catalog.snapshot());
         let book = snapshot.get::<catalog::Checkpoints>(&self.pipe).map_or_else(|| Ok(Book::default()), |c| from_record(&c, &Ids::of(&pipe)))?;
         Ok(Marks { tables: book.now.tables, start: book.provisioned.map(|p| p.anchor) })
+    }
+
+    /// The one line of the server's log about a failure.
+    fn tell(&self, table: Option<&TableName>, fault: &Fault) {
+        let name = self.record().map_or_else(|_| self.pipe.to_string(), |p| p.name.clone());
+        tracing::warn!(pipe = name, table = table.map(ToString::to_string), sqlstate = fault.sqlstate, detail = fault.detail, hint = fault.hint, "{}", fault.message);
     }
 
     fn failed(&self, ids: &Ids) -> BTreeSet<TableId> {

@@ -83,8 +83,8 @@ pub enum Wish {
 /// Something for the pipe's history.
 #[derive(Debug, Clone)]
 pub enum Note {
-    /// An error: one line per failure.
-    Exception { table: Option<TableName>, fault: super::checkpoint::Fault, attempt: Option<u64>, retry_in: Option<std::time::Duration> },
+    /// An error. `quiet`: the server's log has it already; the pipe's history has every one.
+    Exception { table: Option<TableName>, fault: super::checkpoint::Fault, attempt: Option<u64>, retry_in: Option<std::time::Duration>, quiet: bool },
     /// Something that happened.
     Event { event: &'static str, detail: String },
 }

@@ -1,6 +1,7 @@
 //! When a pipe is tried again after a retryable error: the four restart strategies, as a pure state over a monotonic time that is given from
 //! outside. The counters live as long as the pipe runs in this process; a restart of the server begins them anew (docs/delivery.md says so).
 
+use super::checkpoint::Fault;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::Options;
 use std::collections::VecDeque;
@@ -115,6 +116,35 @@ fn grown(delay: Duration, factor: f64, max: Duration) -> Duration {
     Duration::try_from_secs_f64(delay.as_secs_f64() * factor).map_or(max, |d| d.min(max))
 }
 
+/// Of a failure that goes on, the log has the first, the tenth, the hundredth ...
+pub fn is_told(n: u64) -> bool {
+    n == 10u64.pow(n.max(1).ilog10())
+}
+
+/// What the server's log was told last of a pipe that is tried again and again.
+#[derive(Debug, Default)]
+pub struct Told {
+    fault: Option<(String, String)>,
+    times: u64,
+    until: Duration,
+}
+
+/// A failure that comes again so long after its retry is another event.
+const SAME_EVENT: Duration = Duration::from_secs(60);
+
+impl Told {
+    /// The same failure has come again, and need not be told once more. `now` is monotonic; the next attempt is after `delay`.
+    pub fn again(&mut self, fault: &Fault, now: Duration, delay: Duration) -> bool {
+        let same = now < self.until && self.fault.as_ref().is_some_and(|(state, message)| *state == fault.sqlstate && *message == fault.message);
+        if !same {
+            (self.fault, self.times) = (Some((fault.sqlstate.clone(), fault.message.clone())), 0);
+        }
+        self.times += 1;
+        self.until = now + delay + SAME_EVENT;
+        !is_told(self.times)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +204,16 @@ mod tests {
         let options = Options::default().with_defaults(&[crate::plugin::shared::RUNTIME]);
         let expected = Strategy::ExponentialDelay { initial: s(1), max: s(300), multiplier: 2.0, reset_after: s(3600) };
         assert_eq!(Strategy::from_options(&options).expect("defaults are valid"), expected);
+    }
+
+    #[test]
+    fn a_failure_that_goes_on_is_told_once_and_then_seldom() {
+        let fault = |message: &str| Fault { sqlstate: "08001".into(), message: message.into(), detail: None, hint: None, at: 0 };
+        let second = Duration::from_secs(1);
+        let mut told = Told::default();
+        let lines = (0..120).filter(|n| !told.again(&fault("the target can't be reached"), second * *n, second)).count();
+        assert_eq!(lines, 3, "the first, the tenth, the hundredth");
+        assert!(!told.again(&fault("something else"), second * 121, second));
+        assert!(!told.again(&fault("something else"), second * 300, second), "long after");
     }
 }

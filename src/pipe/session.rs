@@ -417,7 +417,7 @@ impl Session {
         for (id, fault) in failures {
             let name = self.cx.table(id).map(|t| t.name.clone());
             let fault = name.as_ref().map_or(fault.clone(), |n| fault.mended_by(&self.cx.resync_of(n)));
-            self.cx.ledger.note(Note::Exception { table: name, fault: fault.clone(), attempt: None, retry_in: None });
+            self.cx.ledger.note(Note::Exception { table: name, fault: fault.clone(), attempt: None, retry_in: None, quiet: false });
             if let Some(mark) = tables.get_mut(&id) {
                 (mark.state, mark.error) = (TableState::Failed, Some(fault));
             }
@@ -428,7 +428,7 @@ impl Session {
     pub(super) async fn refuse(&mut self, id: TableId, error: &Error) -> Result<()> {
         let (done, fault) = (self.wants_of(id), Fault::of(error));
         let name = self.cx.table(id).map(|t| t.name.clone());
-        self.cx.ledger.note(Note::Exception { table: name, fault, attempt: None, retry_in: None });
+        self.cx.ledger.note(Note::Exception { table: name, fault, attempt: None, retry_in: None, quiet: false });
         self.cx.ledger.write(Entry { done: &done, ..Entry::default() }).await
     }
 

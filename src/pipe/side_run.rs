@@ -144,7 +144,7 @@ impl Session {
         {
             let name = self.cx.table(side.table).map(|t| t.name.clone());
             let attempt = Some(self.side_restarts.failures());
-            self.cx.ledger.note(Note::Exception { table: name, fault: Fault::of(&error), attempt, retry_in: Some(delay) });
+            self.cx.ledger.note(Note::Exception { table: name, fault: Fault::of(&error), attempt, retry_in: Some(delay), quiet: attempt.is_some_and(|n| n > 1 && !super::restart::is_told(n)) });
             self.side_not_before = Some(Instant::now() + delay);
             return Ok(None);
         }

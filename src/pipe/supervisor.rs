@@ -4,6 +4,7 @@
 mod backlog;
 mod notes;
 mod release;
+mod runs;
 mod wait;
 
 use super::catalog_ledger::{CatalogLedger, from_fault};
@@ -11,7 +12,7 @@ use super::checkpoint::Fault;
 use super::ledger::{Ledger, Note};
 use super::linked::LinkedEnds;
 use super::measure::Measures;
-use super::restart::Restarts;
+use super::restart::{Restarts, Told};
 use super::runner::{Next, Runner};
 use super::session::{self, Context, Control};
 use super::side_run::monotonic;
@@ -291,17 +292,36 @@ impl PipeSupervisor {
 
     /// A pipe from START to its end: session after session.
     async fn drive(self: Arc<Self>, uuid: Uuid, entry: Arc<Entry>) {
+        let batch = self.catalog.snapshot().get::<Pipes>(&uuid).is_some_and(|p| p.batch);
+        let run = batch.then(|| (self.begin_run(uuid), entry.live.measures().totals.bytes));
+        let ended = self.drive_on(uuid, &entry).await;
+        // At the end of the server a run is open, and goes on with the next one.
+        if let Some((run, bytes)) = run.filter(|_| !self.ending.load(Ordering::Acquire)) {
+            let state = match ended {
+                Some(ConnectionEvent::Ended) => catalog::RunState::Completed,
+                Some(_) => catalog::RunState::Terminated,
+                None => catalog::RunState::Failed,
+            };
+            self.end_run(&entry, run, state, bytes).await;
+        }
+        if let Some(event) = ended {
+            self.ended(&entry, &CatalogLedger::new(self.catalog.clone(), uuid, 1), event);
+        }
+    }
+
+    /// How it ended; None: FAILED, which is noted.
+    async fn drive_on(self: &Arc<Self>, uuid: Uuid, entry: &Arc<Entry>) -> Option<ConnectionEvent> {
         let ledger = CatalogLedger::new(self.catalog.clone(), uuid, 1);
-        let (mut runner, mut failures): (Option<Runner>, Vec<(TableId, Fault)>) = (None, Vec::new());
+        let (mut runner, mut failures, mut told): (Option<Runner>, Vec<(TableId, Fault)>, Told) = (None, Vec::new(), Told::default());
         ledger.note(Note::Event { event: "started", detail: String::new() });
-        self.note_status(&entry);
-        let ended = loop {
-            let Ok(_slot) = self.slots.clone().acquire_owned().await else { break ConnectionEvent::Stopped };
-            let context = match self.context(uuid, &entry) {
+        self.note_status(entry);
+        loop {
+            let Ok(_slot) = self.slots.clone().acquire_owned().await else { return Some(ConnectionEvent::Stopped) };
+            let context = match self.context(uuid, entry) {
                 Ok(context) => context,
                 Err(e) => {
-                    self.failed(&entry, &ledger, &e);
-                    return;
+                    self.failed(entry, &ledger, &e);
+                    return None;
                 }
             };
             let runner = runner.get_or_insert_with(|| Runner::new(Restarts::new(context.options.restart.clone())));
@@ -311,21 +331,20 @@ impl PipeSupervisor {
             }
             match runner.next(&context, outcome, monotonic(), rand::random()) {
                 Next::Again(tables) => failures = tables,
-                Next::After(delay, error, attempt) => self.retry_later(&entry, &ledger, &error, delay, attempt).await,
-                Next::Stopped => break ConnectionEvent::Stopped,
-                Next::Completed => break ConnectionEvent::Ended,
+                Next::After(delay, error, attempt) => self.retry_later(entry, &ledger, &error, delay, attempt, &mut told).await,
+                Next::Stopped => return Some(ConnectionEvent::Stopped),
+                Next::Completed => return Some(ConnectionEvent::Ended),
                 Next::Failed(error) => {
-                    self.failed(&entry, &ledger, &error);
-                    return;
+                    self.failed(entry, &ledger, &error);
+                    return None;
                 }
             }
             if *entry.control.borrow() == Control::Stop {
-                break ConnectionEvent::Stopped;
+                return Some(ConnectionEvent::Stopped);
             }
             entry.control.send_if_modified(|c| std::mem::replace(c, Control::Run) == Control::Again);
-            self.begin_again(&entry);
-        };
-        self.ended(&entry, &ledger, ended);
+            self.begin_again(entry);
+        }
     }
 
     /// PROVISIONING once more, whatever led to it.
@@ -360,7 +379,7 @@ impl PipeSupervisor {
             Retry::Never => Fault::of(error),
             _ => Fault::of(error).started_by(&self.start_of(entry)),
         };
-        ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: None, retry_in: None });
+        ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: None, retry_in: None, quiet: false });
         if let Some(source) = std::error::Error::source(error) {
             tracing::debug!(error = %source, "the foreign error behind it");
         }
@@ -370,10 +389,11 @@ impl PipeSupervisor {
     }
 
     /// RETRYING until the delay is over, or somebody says START, STOP or ALTER.
-    async fn retry_later(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error, delay: Duration, attempt: u64) {
+    async fn retry_later(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error, delay: Duration, attempt: u64, told: &mut Told) {
         let fault = Fault::of(error);
+        let quiet = told.again(&fault, monotonic(), delay);
         let retry_at = Timestamp::now().0 + i64::try_from(delay.as_micros()).unwrap_or(i64::MAX / 2);
-        ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: Some(attempt), retry_in: Some(delay) });
+        ledger.note(Note::Exception { table: None, fault: fault.clone(), attempt: Some(attempt), retry_in: Some(delay), quiet });
         let mut control = entry.control.subscribe();
         if *control.borrow_and_update() != Control::Run {
             return;

@@ -50,7 +50,7 @@ impl PipeSupervisor {
         }
     }
 
-    fn write_soon(&self, changes: Vec<Change>) {
+    pub(super) fn write_soon(&self, changes: Vec<Change>) {
         self.catalog.write_then(changes, |outcome| {
             if let Err(e) = outcome {
                 tracing::warn!(error = %e.message, "a pipe's status could not be written");

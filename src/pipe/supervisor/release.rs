@@ -18,8 +18,9 @@ impl PipeSupervisor {
             *task = Some(tokio::spawn(async move {
                 // The statement that dropped it releases it itself; this is for those of an earlier life.
                 tokio::time::sleep(DROP_TIMEOUT).await;
+                let name = me.catalog.snapshot().get::<Pipes>(&uuid).map(|p| p.name.clone());
                 for left in me.release(uuid).await {
-                    tracing::warn!(what = left.what, why = left.why, "a dropped pipe left something behind");
+                    tracing::warn!(pipe = name, what = left.what, why = left.why, "a dropped pipe left something behind");
                 }
             }));
         }
@@ -47,6 +48,7 @@ impl PipeSupervisor {
             Change::delete_under::<catalog::ChunkLists>(&uuid),
             Change::delete_under::<catalog::Structures>(&uuid),
             Change::delete_under::<catalog::PipeTables>(&uuid),
+            Change::delete_under::<catalog::Runs>(&uuid),
             Change::forget::<catalog::CheckpointLog>(&uuid),
             Change::forget::<catalog::Exceptions>(&uuid),
             Change::forget::<catalog::Events>(&uuid),
@@ -57,7 +59,7 @@ impl PipeSupervisor {
             changes.push(Change::delete::<Pipes>(&uuid, Expect::Any));
         }
         if let Err(e) = self.catalog.write(changes).await {
-            tracing::warn!(error = %e.message, "the records of a dropped pipe could not be removed");
+            tracing::warn!(pipe = pipe.name, error = %e.message, "the records of a dropped pipe could not be removed");
         }
         self.pipes.lock().remove(&uuid);
         left
