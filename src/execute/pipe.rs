@@ -5,7 +5,7 @@ use super::source::Rows;
 use crate::data::table::PARTIAL_UPDATES_FACT;
 use crate::data::{TableId, TableName, TableVersion};
 use crate::engine::Engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Retry};
 use crate::pipe::linked::LinkedEnds;
 use crate::pipe::session::Ends;
 use crate::plan::{NewPipe, Notice};
@@ -21,8 +21,10 @@ pub struct Reached {
     pub targets: Vec<TargetTable>,
     /// A processor concerns it.
     pub processed: Vec<bool>,
-    /// What the connector says of each.
+    /// What the connector says of each; nothing where it refuses.
     pub prepared: Vec<Prepared>,
+    /// Why the target can't take them as it is.
+    pub refused: Option<Error>,
     /// Remarks.
     pub notices: Vec<Notice>,
 }
@@ -42,6 +44,15 @@ fn requests(engine: &Engine, snapshot: &Snapshot, pipe: &NewPipe) -> Result<(cra
 
 /// Reaches the source and the target: tables, prerequisites, what set-up will do. Every failed prerequisite of an end is reported at once.
 pub async fn reach(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Result<Reached> {
+    let mut reached = look(engine, snapshot, pipe).await?;
+    match reached.refused.take() {
+        Some(e) => Err(e),
+        None => Ok(reached),
+    }
+}
+
+/// The same, where what stands against the target's tables is an answer too.
+async fn look(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Result<Reached> {
     let record = &pipe.record;
     let (options, mut source, mut connector) = requests(engine, snapshot, pipe)?;
     let names: Vec<TableName> = record.tables.iter().map(|t| TableName::new(&t.schema, &t.name)).collect();
@@ -79,9 +90,13 @@ pub async fn reach(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) ->
         processed.push(taken);
         targets.push(TargetTable { table: out, target: TableName::new(&own.target_schema, &own.target_name), place: Place::Live });
     }
-    let prepared = connector.prepare(&targets).await.map_err(|e| name_end(e, "target", &target_name(pipe)))?;
+    let (prepared, refused) = match connector.prepare(&targets).await {
+        Ok(prepared) => (prepared, None),
+        Err(e) if e.retry() == Retry::Manual => (Vec::new(), Some(e)),
+        Err(e) => return Err(name_end(e, "target", &target_name(pipe))),
+    };
     let notices = prepared.iter().flat_map(|p| p.notices.iter().map(Notice::new)).chain(model_differences(pipe, snapshot, &tables)).collect();
-    Ok(Reached { tables, targets, processed, prepared, notices })
+    Ok(Reached { tables, targets, processed, prepared, refused, notices })
 }
 
 /// What a processor computes from, or filters by, must be in every update. `arriving` is the table as the processors before it leave it.
@@ -121,7 +136,7 @@ fn model_differences(pipe: &NewPipe, snapshot: &Snapshot, tables: &[Arc<TableVer
 
 /// EXPLAIN CREATE PIPE and EXPLAIN PIPE.
 pub async fn explain(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Result<Rows> {
-    let reached = reach(engine, snapshot, pipe).await?;
+    let reached = look(engine, snapshot, pipe).await?;
     let record = &pipe.record;
     let extractor = crate::link::plugin(crate::plugin::Role::Extractor, &record.extractor.plugin)?;
     let connector = crate::link::plugin(crate::plugin::Role::Connector, &record.connector.plugin)?;
@@ -132,6 +147,12 @@ pub async fn explain(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) 
         row("processor", &p.plugin, &crate::link::shown(&p.options));
     }
     row("target", &target_name(pipe), connector.name);
+    if let Some(e) = &reached.refused {
+        for (table, target) in reached.tables.iter().zip(&reached.targets) {
+            row("table", &table.name.to_string(), &format!("to {}", target.target));
+        }
+        row("refused", e.message(), &[e.detail(), e.hint()].into_iter().flatten().collect::<Vec<_>>().join("\n"));
+    }
     for (((table, target), prepared), processed) in reached.tables.iter().zip(&reached.targets).zip(&reached.prepared).zip(&reached.processed) {
         let same_format = extractor.capabilities.wire_format.is_some() && extractor.capabilities.wire_format == prepared.wire;
         let wire = same_format && !processed && wire_allowed(table);

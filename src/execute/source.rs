@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{Notice, SyncName, SyncRequest, SyncTables, Write, like::like};
 use crate::plugin::{FindingStatus, Needs};
 use crate::synced;
-use standpipe_catalog::{Change, Expect, Snapshot, Source, Sources, SyncedTable, Tables, Timestamp, Uuid, Versioned};
+use standpipe_catalog::{Change, Desired, Expect, Pipes, Snapshot, Source, Sources, SyncedTable, Tables, Target, Timestamp, Uuid, Versioned};
 use std::sync::Arc;
 
 /// Rows of a result, with its columns.
@@ -40,8 +40,12 @@ fn synced_tables(snapshot: &Snapshot, source: Uuid) -> Vec<Arc<Versioned<SyncedT
 pub async fn test(engine: &Engine, snapshot: &Snapshot, source: Uuid) -> Result<Rows> {
     let record = record(snapshot, source)?;
     let mut opened = engine.linker.source(&record, snapshot.keyring())?;
-    let tables = synced_tables(snapshot, source).iter().map(|t| Arc::new(synced::from_record(t))).collect();
-    let findings = opened.check(&Needs { changes: true, tables, ..Needs::default() }).await?;
+    let tables: Vec<_> = synced_tables(snapshot, source).iter().map(|t| Arc::new(synced::from_record(t))).collect();
+    let pipes: Vec<_> = snapshot.scan::<Pipes>().map(|(_, p)| p).filter(|p| p.desired != Desired::Dropped).collect();
+    let write = pipes.iter().any(|p| p.target == Target::Source(source));
+    // What nothing is taken from and something is written to need not be fit for change capture.
+    let changes = !write || !tables.is_empty() || pipes.iter().any(|p| p.source == source);
+    let findings = opened.check(&Needs { changes, write, tables, ..Needs::default() }).await?;
     let status = |s| match s {
         FindingStatus::Ok => "ok",
         FindingStatus::Warning => "warning",

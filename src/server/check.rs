@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// What the catalog's findings say about a directory that a server has: its lake moves, so it can't be looked at.
 const LOCK: &str = "lock";
 
-/// Looks at a data directory. Errors: XX001 with one line of DETAIL per fault.
+/// Looks at a data directory. Errors: XX001 with one line of DETAIL per fault; 55006 while a server has it.
 pub async fn check(config: Config) -> Result<()> {
     let directory = PathBuf::from(config.text("data"));
     let findings = Catalog::check(&directory);
@@ -22,8 +22,11 @@ pub async fn check(config: Config) -> Result<()> {
             Severity::Error => faults.push(format!("{}: {}", f.subject, f.message)),
         }
     }
-    let held = findings.iter().any(|f| f.subject == LOCK && f.severity == Severity::Error);
-    if !held {
+    if let Some(held) = findings.iter().find(|f| f.subject == LOCK && f.severity == Severity::Error) {
+        let e = Error::new(Kind::InUse, format!("the data directory \"{}\" can't be checked: its lock is held", directory.display()));
+        return Err(e.with_detail(held.message.clone()).with_hint("Stop that server, then run standpipe check again."));
+    }
+    if faults.is_empty() || directory.is_dir() {
         faults.extend(lake(config, &directory).await?);
     }
     if faults.is_empty() {

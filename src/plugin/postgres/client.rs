@@ -200,7 +200,7 @@ pub fn pinned_settings(access: Access) -> String {
     };
     format!(
         "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \
-         SET timezone = 'UTC'; SET search_path = ''; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; \
+         SET timezone = 'UTC'; SET lc_monetary = 'C'; SET xmloption = content; SET search_path = ''; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; \
          SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; {mode}{NEWER_TIMEOUTS}"
     )
 }
@@ -352,7 +352,7 @@ pub fn server_code(e: &Error) -> Option<&str> {
 /// What a SQLSTATE of another server means to us (PostgreSQL, appendix A).
 pub fn kind_of(code: &str) -> Kind {
     match code {
-        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "53300" | "53200" | "55006" => Kind::Busy,
+        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "53300" | "53200" | "55006" | "25006" => Kind::Busy,
         "53100" => Kind::DiskFull,
         "42501" => Kind::NoRight,
         "22021" => Kind::BadEncoding,
@@ -403,13 +403,11 @@ fn login_failed(target: &Target, e: tokio_postgres::Error) -> Error {
     }
 }
 
-/// A refused login; the server's words name the role, ours do not.
-pub(super) fn login_refused(target: &Target, mut e: ServerError) -> Error {
-    e.message = e.message.replace(&format!("\"{}\"", target.user), "\"******\"");
-    e.detail = e.detail.map(|d| d.replace(&format!("\"{}\"", target.user), "\"******\""));
+/// A refused login, in the server's words.
+pub(super) fn login_refused(target: &Target, e: ServerError) -> Error {
     let hint = match e.code.get(..2) {
-        Some("28") => Some("Check the options user, password, database and sslmode of the source."),
-        Some("3D") => Some("Check the option database of the source."),
+        Some("28") => Some("Check the options user, password, database and sslmode under which this server is known; ALTER SOURCE ... SET (...) changes those of a source."),
+        Some("3D") => Some("Check the option database under which this server is known; ALTER SOURCE ... SET (database = '...') changes that of a source."),
         _ => None,
     };
     let error = e.into_error(format!("the login at {} was refused", target.place()));
@@ -470,12 +468,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_does_not_name_the_role() {
+    fn a_refused_login_names_the_role_and_no_secret() {
         let options = Options::from_pairs([("host", "h"), ("database", "d"), ("user", "bob"), ("password", "pw")]);
         let target = Target::new(&options, &Config::default(), None).expect("complete");
         let e = ServerError { code: "28P01".into(), message: "password authentication failed for user \"bob\"".into(), ..Default::default() };
         let e = login_refused(&target, e).to_string();
-        assert!(!e.contains("bob") && !e.contains("pw") && e.contains("28P01"), "{e}");
+        assert!(e.contains("\"bob\"") && !e.contains("pw") && e.contains("28P01"), "{e}");
         assert_eq!(format!("{target:?}"), "postgres at h:5432/d");
         assert_eq!(parse_params("a=1&b=2 c=x=y").expect("pairs").len(), 3);
     }
