@@ -47,3 +47,15 @@ fn the_journey_ends_equal() {
 fn every_value_arrives_or_is_refused() {
     run("values.py", &[]);
 }
+
+/// Names with every character, keys, partitions, generated columns, large values, types that change, other encodings, narrower targets.
+#[test]
+fn tables_of_every_shape_arrive_or_are_refused() {
+    run("tables.py", &[]);
+}
+
+/// What is said when it does not work, in SHOW and in the log.
+#[test]
+fn every_failure_says_what_to_do() {
+    run("messages.py", &[]);
+}

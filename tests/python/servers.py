@@ -43,8 +43,8 @@ class Postgres:
             entry = pwd.getpwnam("postgres")
             os.chown(self.dir, entry.pw_uid, entry.pw_gid)
         subprocess.run(as_postgres([f"{BIN}/initdb", "-D", self.dir, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"]), check=True, stdout=subprocess.DEVNULL)
-        options = (f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.dir} -c wal_level=logical -c max_wal_senders=20"
-                   " -c max_replication_slots=20 -c shared_buffers=1GB -c max_wal_size=8GB -c maintenance_work_mem=512MB -c checkpoint_timeout=30min")
+        options = (f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.dir} -c wal_level=logical -c max_wal_senders=60"
+                   " -c max_replication_slots=60 -c shared_buffers=1GB -c max_wal_size=8GB -c maintenance_work_mem=512MB -c checkpoint_timeout=30min")
         subprocess.run(as_postgres([f"{BIN}/pg_ctl", "-D", self.dir, "-w", "-l", f"{self.dir}/log", "-o", options, "start"]), check=True, stdout=subprocess.DEVNULL)
 
     def url(self, db):

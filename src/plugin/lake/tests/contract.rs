@@ -213,7 +213,7 @@ async fn what_does_not_fit_fails_its_table_and_says_where() {
     changes.write(change(&v, Rows::full(Op::Insert, batch(&v, &[(50, None, Some(1)), (51, None, Some(DATE_INFINITY))])))).await.expect("taken");
     let e = changes.flush(&mark(3, 2)).await.expect_err("infinity");
     assert_eq!((e.kind(), e.table()), (Kind::Lossy, Some("public.orders")));
-    assert!(e.detail().is_some_and(|d| d.contains("infinity") && d.contains("key (51)")), "{e}");
+    assert!(e.detail().is_some_and(|d| d.contains("infinity") && d.contains("key (id) = (51)")), "{e}");
     assert_eq!(bench.read(&v).await.len(), 3, "nothing of it is there");
     // Another pipe may not take the table, until this one is dropped and lets go; then its rows are what on-existing-rows is for.
     let other = Uuid::from_u128(8);
