@@ -230,14 +230,16 @@ impl Session {
 
     /// Structures at the pipe's position; of tables that are to join, today's.
     async fn load_versions(&mut self) -> Result<()> {
-        let (cx, stored) = (self.cx.clone(), self.cx.ledger.structures().await?);
+        let (cx, stored, wanted) = (self.cx.clone(), self.cx.ledger.structures().await?, self.wanted_tables());
         for table in &cx.tables {
-            let generation = self.book.now.tables.get(&table.id).map_or(0, |m| m.generation);
-            let version = match stored.get(&table.id) {
+            let mark = self.book.now.tables.get(&table.id);
+            let generation = mark.map_or(0, |m| m.generation);
+            let is_to_join = wanted.contains(&table.id) && mark.is_none_or(|m| m.state == TableState::Failed);
+            let version = match stored.get(&table.id).filter(|_| !is_to_join) {
                 Some(structure) => Arc::new(structure.table(table.id, &table.name, generation)),
                 None => match fetch(&mut self.source, &[table], generation).await {
                     Ok(mut found) => found.swap_remove(0),
-                    Err(e) if e.kind() == Kind::UndefinedTable && table.wanted => {
+                    Err(e) if e.kind() == Kind::UndefinedTable && (table.wanted || is_to_join) => {
                         self.refuse(table.id, &e.for_table(table.name.to_string())).await?;
                         continue;
                     }

@@ -12,6 +12,13 @@ pub struct Obstacle {
     hint: String,
 }
 
+impl Obstacle {
+    /// What kind of error it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
 /// Those of one table, by its name at the source.
 #[derive(Debug)]
 pub struct Obstacles {

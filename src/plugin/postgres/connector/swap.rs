@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 
 const WHAT: &str = "could not swap a table at the target";
 
+/// Obstacles that another structure is, which a copy brings along.
+const STRUCTURE: &[Kind] = &[Kind::UndefinedColumn, Kind::TypeMismatch, Kind::Lossy, Kind::Constraint];
+
 /// Nothing but a plain table with at most its key: no view, foreign key, trigger, policy, publication, partition, default, identity, check,
 /// other index, column right or storage option would be lost with it.
 const PLAIN: &str = "SELECT c.relkind = 'r' AND c.reltablespace = 0 AND c.reloptions IS NULL AND NOT c.relrowsecurity AND c.reloftype = 0 \
@@ -63,23 +66,44 @@ impl PgWriter {
             Some(old) => {
                 let own = self.owned.contains_key(&name);
                 let keep = !own && prepared.has_rows && self.settings.on_rows == OnRows::Append;
-                let same = same_columns(old, new);
-                if old.owned && same && !keep && self.is_plain(old.oid).await? && obstacles.is_empty() {
-                    let rights = self.ask(WHAT, RIGHTS, &[&old.oid]).await?;
-                    self.now(WHAT, &format!("DROP TABLE {name}")).await?;
-                    self.move_in(&stage, &t.target).await?;
-                    for row in rights {
-                        self.now(WHAT, &row.get::<_, String>(0).replace("$1", &name)).await?;
-                    }
+                let plain = old.owned && !keep && self.is_plain(old.oid).await?;
+                // a table of the pipe's own that has another structure stays as long as it can take the rows
+                let ours = plain && own && self.settings.create_table;
+                let misfit = ours && !obstacles.is_empty() && obstacles.iter().all(|o| STRUCTURE.contains(&o.kind()));
+                if misfit || (plain && same_columns(old, new) && obstacles.is_empty()) {
+                    self.replace(&stage, &t.target, old.oid).await?;
                 } else {
                     if let Some(e) = obstacles_error(obstacles) {
                         return Err(e.into());
                     }
-                    self.pour(&stage, new, &t.target, old, keep).await?;
+                    self.now(WHAT, "SAVEPOINT pour").await?;
+                    match self.pour(&stage, new, &t.target, old, keep).await {
+                        Err(e) if e.is_data() && ours => {
+                            self.now(WHAT, "ROLLBACK TO SAVEPOINT pour").await?;
+                            self.replace(&stage, &t.target, old.oid).await?;
+                        }
+                        Err(mut e) if e.is_data() => {
+                            e.error = e.error.for_table(t.table.name.to_string());
+                            return Err(e);
+                        }
+                        done => done?,
+                    }
                 }
             }
         }
         self.take_over(&live, &name, Vec::new()).await
+    }
+
+    /// The copy takes the place of a plain table, whose rights it gets.
+    async fn replace(&mut self, stage: &TableName, target: &TableName, old: u32) -> Result<(), StepError> {
+        let name = qualified(target)?;
+        let rights = self.ask(WHAT, RIGHTS, &[&old]).await?;
+        self.now(WHAT, &format!("DROP TABLE {name}")).await?;
+        self.move_in(stage, target).await?;
+        for row in rights {
+            self.now(WHAT, &row.get::<_, String>(0).replace("$1", &name)).await?;
+        }
+        Ok(())
     }
 
     async fn is_plain(&mut self, oid: u32) -> Result<bool, StepError> {
