@@ -207,7 +207,8 @@ impl LakeTable {
 
     /// Fenced: somebody else has the table.
     pub(super) fn fenced(&self, why: impl Into<String>) -> Error {
-        Error::new(Kind::Fenced, "another process took over this lake table").with_detail(format!("table {}: {}", self.name(), why.into()))
+        let e = Error::new(Kind::Fenced, "another process took over this lake table").with_detail(format!("table {}: {}", self.name(), why.into()));
+        e.with_hint("Make sure that only one server runs this pipe; then START PIPE, or, if the catalog was restored or copied, RESYNC PIPE.")
     }
 
     pub(super) fn busy(&self) -> Error {

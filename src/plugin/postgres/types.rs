@@ -112,14 +112,16 @@ pub async fn tables(session: &Session, wanted: Wanted<'_>) -> Result<Vec<TableVe
     Ok(rows.iter().map(|r| version_of(r, columns.remove(&r.get(0)).unwrap_or_default(), keys.get(&r.get(0)))).collect())
 }
 
+const UNREADABLE: &str = "Check the names, and GRANT USAGE on the schema and SELECT on the table to the source's role.";
+
 /// The tables named, in that order. Errors: one `UndefinedTable` whose DETAIL lists all that are missing.
 pub async fn named(session: &Session, names: &[TableName]) -> Result<Vec<TableVersion>> {
     let mut found: HashMap<TableName, TableVersion> = tables(session, Wanted::Names(names)).await?.into_iter().map(|t| (t.name.clone(), t)).collect();
     let missing: Vec<_> = names.iter().filter(|n| !found.contains_key(n)).map(TableName::to_string).collect();
     match missing.as_slice() {
         [] => Ok(names.iter().filter_map(|n| found.remove(n)).collect()),
-        [one] => Err(Error::new(Kind::UndefinedTable, format!("table {one} does not exist at the source, or may not be read")).with_detail(one.clone())),
-        many => Err(Error::new(Kind::UndefinedTable, format!("{} tables do not exist at the source, or may not be read", many.len())).with_detail(many.join("\n"))),
+        [one] => Err(Error::new(Kind::UndefinedTable, format!("table {one} does not exist at the source, or may not be read")).with_detail(one.clone()).with_hint(UNREADABLE)),
+        many => Err(Error::new(Kind::UndefinedTable, format!("{} tables do not exist at the source, or may not be read", many.len())).with_detail(many.join("\n")).with_hint(UNREADABLE)),
     }
 }
 

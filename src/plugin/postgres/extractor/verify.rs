@@ -120,7 +120,7 @@ async fn everything_published(session: &Session, names: &Names, tables: &[Arc<Ta
     let list: Vec<_> = lacking.iter().map(|t| t.name.to_string()).collect();
     match list.as_slice() {
         [] => Ok(()),
-        [one] => Err(position_lost(format!("publication \"{}\" no longer carries {one}, whose changes are lost", names.publication))),
+        [one] => Err(position_lost(format!("publication \"{}\" no longer carries {one}, whose changes are lost", names.publication)).for_table(one.clone())),
         many => Err(position_lost(format!("publication \"{}\" no longer carries {} tables, whose changes are lost", names.publication, many.len())).with_detail(many.join(", "))),
     }
 }
