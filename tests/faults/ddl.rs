@@ -142,6 +142,9 @@ pub async fn emptied(world: &mut World) -> Outcome {
     let drop = "drop table if exists t, t2, t_old, t_new, u, x, witness cascade";
     world.source.run(drop).await?;
     world.target.run(drop).await?;
+    for table in ["t", "u", "witness"] {
+        let _ = world.server.try_sql("standpipe", &format!("detach table public.{table} from source src")).await;
+    }
     world.workload.pause().await;
     Ok(())
 }

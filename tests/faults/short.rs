@@ -15,7 +15,7 @@ async fn nothing(world: &mut World) -> Outcome {
 
 async fn all(world: &mut World, front: &Front) -> Outcome {
     let mut steps = Steps::new(nothing);
-    steps.take(world, "truncated and filled", async |w| ddl::changed_by_name(w, "truncated and filled").await).await;
+    steps.take(world, "swapped", async |w| ddl::changed_by_name(w, "swapped").await).await;
     world.workload.resume();
     steps.take(world, "fixed-delay target", async |w| restarts::gone_by_name(w, "fixed-delay").await).await;
     steps.take(world, "dropped in its snapshot", drops::dropped_in_snapshot).await;

@@ -94,7 +94,8 @@ async fn fresh_server(world: &mut World) -> Outcome {
             let until = Instant::now() + SAID;
             loop {
                 let is = other.value("select phase || ' ' || coalesce(exception_message, '') from standpipe.pipes").await;
-                if is.starts_with("FAILED") && is.contains("is written by another pipe") {
+                // somebody may drop the other pipe, so it asks again as its restart strategy says
+                if (is.starts_with("FAILED") || is.starts_with("RETRYING")) && is.contains("is written by another pipe") {
                     break;
                 }
                 if is.starts_with("RUNNING") || Instant::now() > until {
