@@ -18,7 +18,7 @@ use crate::options::OpenOptions;
 use crate::pending::{Outcome, Pending};
 use crate::secret::{self, Keyring, Sealed};
 use crate::snapshot::{self, Map, Maps, Snapshot};
-use crate::store::{Head, Reader, Store, Stored};
+use crate::store::{self, Head, Reader, Store, Stored};
 use crate::sum;
 use crate::upgrade::{STEPS, Step};
 use crate::watch::WatchId;
@@ -50,7 +50,12 @@ impl Catalog {
 
     pub(crate) fn open_with(dir: &Path, options: OpenOptions, steps: &[Step]) -> Result<Catalog, CatalogError> {
         make_dir(dir)?;
-        let lock = Lock::take(dir)?;
+        let mut lock = Lock::take(dir)?;
+        if lock.has_log() {
+            store::check_both(dir)?;
+            // From here on an error carries the log over.
+            lock.note_log(false);
+        }
         let store = Store::open(dir, &options, steps)?;
         let head = store.head()?;
         let (maps, keys) = load(&store, &head)?;
@@ -62,6 +67,10 @@ impl Catalog {
         let reader = Reader::open(dir, &options)?;
         let snapshot = Arc::new(Snapshot::new(Version(head.version), maps, keyring.clone()));
         let shared = Arc::new(Shared::new(snapshot, keyring, options.queue_limit));
+        if options.fsync {
+            store::sync_dir(dir)?;
+            lock.note_log(true);
+        }
         let (uuid, created_at) = (head.uuid, head.created_at);
         let writer = Writer {
             store,
@@ -72,7 +81,7 @@ impl Catalog {
             untrimmed: BTreeMap::new(),
             broken: None,
             before_commit: options.before_commit,
-            _lock: lock,
+            lock,
         };
         let thread = std::thread::Builder::new().name("catalog".to_string()).spawn(move || writer.run());
         let thread = thread.map_err(|e| CatalogError::io("start the catalog's writer", &e))?;

@@ -67,7 +67,10 @@ impl Report {
 /// All findings, never just the first; the last line is `Ok` when everything is well.
 pub(crate) fn check(dir: &Path) -> Vec<Finding> {
     let mut report = Report::default();
-    if let Some(_lock) = report.take("lock", Lock::look(dir)) {
+    if let Some(lock) = report.take("lock", Lock::look(dir)) {
+        if lock.as_ref().is_some_and(Lock::has_log) {
+            report.take("files", store::check_both(dir));
+        }
         look(dir, &mut report);
     }
     report.0

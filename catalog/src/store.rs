@@ -268,6 +268,26 @@ fn rewrite(tx: &rusqlite::Transaction<'_>, step: &Step) -> rusqlite::Result<()> 
     Ok(())
 }
 
+/// A process that was killed has left both files, and the log has what it wrote last: the main file alone is an older catalog.
+pub(crate) fn check_both(dir: &Path) -> Result<(), CatalogError> {
+    let main = dir.join(FILE);
+    for path in [&main, &log_path(&main)] {
+        if !path.exists() {
+            return Err(CatalogError::corrupt("part of the catalog is missing", format!("{} is gone", path.display())).hint(format!(
+                "restore catalog.db, catalog.db-wal and secret.key together from one backup; or remove the file \"{}\" to go on with what is left, \
+                 which is older than what was running",
+                crate::lock::FILE
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the log's name durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), CatalogError> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| CatalogError::io(format!("sync {}", dir.display()), &e))
+}
+
 pub(crate) fn log_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");

@@ -130,7 +130,7 @@ pub(crate) struct Writer {
     pub broken: Option<CatalogError>,
     /// See [`crate::OpenOptions::before_commit`].
     pub before_commit: fn(),
-    pub _lock: Lock,
+    pub lock: Lock,
 }
 
 /// Closes the queue and refuses what is left in it, also when the writer panics.
@@ -152,6 +152,13 @@ struct Group {
     head: Head,
     told: Vec<Change>,
     outcomes: Vec<Outcome>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Before the files are closed, which carries the log over and removes it.
+        self.lock.note_log(false);
+    }
 }
 
 impl Writer {

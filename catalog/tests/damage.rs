@@ -205,3 +205,37 @@ fn a_record_that_vanished_or_was_changed_by_hand_is_noticed() {
         assert!(findings.iter().any(|f| f.severity == Severity::Error), "{sql}: {findings:?}");
     }
 }
+
+/// What a killed process leaves, without its log: not taken for the catalog, until somebody says so.
+#[test]
+fn a_killed_process_log_that_is_gone_is_noticed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let catalog = open(dir.path());
+    commit(&catalog, vec![set("a", 1)]);
+    let killed = |without: &str| {
+        let copy = tempfile::tempdir().expect("dir");
+        for name in ["catalog.db", "catalog.db-wal", "secret.key", "lock"].iter().filter(|n| **n != without) {
+            fs::copy(dir.path().join(name), copy.path().join(name)).expect("copied");
+        }
+        copy
+    };
+    for gone in ["catalog.db-wal", "catalog.db"] {
+        let copy = killed(gone);
+        for _ in 0..2 {
+            let error = Catalog::open(copy.path(), OpenOptions::default()).map(|_| ()).expect_err("noticed");
+            assert_eq!((&error.kind, error.message.as_str()), (&ErrorKind::Corrupt, "part of the catalog is missing"));
+            assert!(error.to_string().contains(gone), "{error}");
+        }
+        assert!(Catalog::check(copy.path()).iter().any(|f| format!("{f:?}").contains(gone)));
+    }
+    let copy = killed("catalog.db-wal");
+    fs::remove_file(copy.path().join("lock")).expect("removed");
+    assert_eq!(value(&open(copy.path()).snapshot(), "a"), None);
+    let copy = killed("");
+    for _ in 0..2 {
+        assert_eq!(value(&open(copy.path()).snapshot(), "a").as_deref(), Some("1"));
+    }
+    // one that ended by itself has carried its log over
+    let _ = fs::remove_file(log_file(copy.path()));
+    assert_eq!(value(&open(copy.path()).snapshot(), "a").as_deref(), Some("1"));
+}
