@@ -135,11 +135,6 @@ async fn gone(world: &mut World, case: &Case, source: bool) -> Outcome {
     Ok(())
 }
 
-/// One of them at the target, in a world without pipes.
-pub async fn gone_by_name(world: &mut World, name: &str) -> Outcome {
-    gone(world, CASES.iter().find(|c| c.name == name).ok_or("no case of that name")?, false).await
-}
-
 async fn nothing(_: &mut World) -> Outcome {
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::steps::{Outcome, Steps, running};
 use super::systems::{Front, Pg};
 use super::world::{World, alone, seed};
-use super::{cuts, ddl, drops, history, restarts, targets};
+use super::{cuts, ddl, history, targets};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,6 @@ async fn all(world: &mut World, front: &Front) -> Outcome {
     let mut steps = Steps::new(nothing);
     steps.take(world, "swapped", async |w| ddl::changed_by_name(w, "swapped").await).await;
     world.workload.resume();
-    steps.take(world, "fixed-delay target", async |w| restarts::gone_by_name(w, "fixed-delay").await).await;
-    steps.take(world, "dropped in its snapshot", drops::dropped_in_snapshot).await;
     running(world).await?;
     let mut steps_running = Steps::new(running);
     steps_running.take(world, "foreign writer", targets::foreign_writer).await;
