@@ -112,14 +112,17 @@ fn decimal(text: &str) -> Result<ScalarValue> {
         return Err(bad());
     }
     let scale = fraction.len() as i64 - i64::from(exponent);
-    let digits = format!("{}{whole}{fraction}", if mantissa.starts_with('-') { "-" } else { "" });
-    let significant = digits.trim_start_matches(['-', '0']).len() as i64;
+    let all = format!("{whole}{fraction}");
+    let plain = all.trim_start_matches('0');
+    let significant = plain.len() as i64;
+    let digits = format!("{}{}", if mantissa.starts_with('-') { "-" } else { "" }, if plain.is_empty() { "0" } else { plain });
     let (digits, scale) = if scale < 0 && significant - scale <= 38 { (digits + &"0".repeat(scale.unsigned_abs() as usize), 0) } else { (digits, scale) };
     Ok(match (i8::try_from(scale), digits.parse::<i128>()) {
         (Ok(scale @ 0..=38), Ok(value)) if significant <= 38 => ScalarValue::Decimal128(Some(value), 38, scale),
-        (Ok(scale @ 0..=76), _) => match arrow::datatypes::i256::from_string(&digits) {
-            Some(value) if significant <= 76 => ScalarValue::Decimal256(Some(value), 76, scale),
-            _ => ScalarValue::Utf8(Some(text.to_string())),
+        // Arrow's parser recurses once per 38 digits: it must not see a million of them
+        (Ok(scale @ 0..=76), _) if significant <= 76 => match arrow::datatypes::i256::from_string(&digits) {
+            Some(value) => ScalarValue::Decimal256(Some(value), 76, scale),
+            None => ScalarValue::Utf8(Some(text.to_string())),
         },
         _ => ScalarValue::Utf8(Some(text.to_string())),
     })
@@ -303,6 +306,9 @@ mod tests {
         assert_eq!(read("42", pg_type::TEXT, &DataType::Int64).expect("fits"), ScalarValue::Int64(Some(42)));
         assert_eq!(read("1.50", pg_type::NUMERIC, &DataType::Decimal128(10, 2)).expect("fits"), ScalarValue::Decimal128(Some(150), 10, 2));
         assert_eq!(read("1e3", pg_type::NUMERIC, &DataType::Int32).expect("fits"), ScalarValue::Int32(Some(1000)));
+        assert_eq!(read("-000.50", pg_type::NUMERIC, &DataType::Decimal128(10, 2)).expect("fits"), ScalarValue::Decimal128(Some(-50), 10, 2));
+        assert_eq!(read("0000", pg_type::NUMERIC, &DataType::Int32).expect("fits"), ScalarValue::Int32(Some(0)));
+        assert!(read(&"7".repeat(4 << 20), pg_type::NUMERIC, &DataType::Int32).is_err());
         assert_eq!(read("99999999999", pg_type::INT4, &DataType::Int32).expect_err("too large").sqlstate(), "22003");
         assert_eq!(read("4x", pg_type::INT4, &DataType::Int32).expect_err("no number").sqlstate(), "22P02");
         assert_eq!(read("2024-02-29", pg_type::DATE, &DataType::Date32).expect("a date"), ScalarValue::Date32(Some(19_782)));

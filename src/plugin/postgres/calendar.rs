@@ -63,6 +63,9 @@ impl Text<'_> {
         let minute = self.number()?;
         self.take(b':')?;
         let second = self.number()?;
+        if hour > 24 || minute >= 60 || second > 60 {
+            return None;
+        }
         let mut micros = ((hour * 60 + minute) * 60 + second) * 1_000_000;
         if self.take(b'.').is_some() {
             let before = self.0.len();
@@ -70,7 +73,7 @@ impl Text<'_> {
             let digits = u32::try_from(before - self.0.len()).ok()?;
             micros += fraction * 10_i64.checked_pow(6_u32.checked_sub(digits)?)?;
         }
-        (hour <= 24 && minute < 60 && second <= 60).then_some(micros)
+        Some(micros)
     }
     /// ` BC` or the end.
     fn era(&mut self, year: i64) -> Option<i64> {
@@ -119,10 +122,10 @@ pub fn parse_timestamp(text: &[u8]) -> Option<i64> {
         _ => None,
     }) {
         t.0 = &t.0[1..];
-        let mut seconds = t.number()? * 3_600;
+        let mut seconds = t.number().filter(|hours| *hours <= 24)? * 3_600;
         for unit in [60, 1] {
             if t.take(b':').is_some() {
-                seconds += t.number()? * unit;
+                seconds += t.number().filter(|n| *n < 60)? * unit;
             }
         }
         micros += sign * seconds * 1_000_000;
