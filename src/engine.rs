@@ -6,7 +6,7 @@ mod guesses;
 pub mod lake;
 pub mod sessions;
 
-pub use guesses::Guesses;
+pub use guesses::{Guesses, neighbourhood};
 pub use sessions::{LiveSession, SessionGuard, SessionRegistry};
 
 use crate::config::Config;

@@ -102,6 +102,9 @@ fn run(command: &str, settings: Settings) -> Result<()> {
         }
     }
     log(&config)?;
+    if !config.flag("core-dumps") {
+        no_core_dumps();
+    }
     // two providers may be linked; without a choice the first use of TLS panics. An error means that one is chosen already
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(WORKER_STACK).build()?;
@@ -115,6 +118,16 @@ fn run(command: &str, settings: Settings) -> Result<()> {
     // what still runs at the end must not hold the process
     runtime.shutdown_background();
     outcome
+}
+
+/// The file with which Linux is told what of a process's memory a core dump holds (core(5)).
+const CORE_DUMP_FILTER: &str = "/proc/self/coredump_filter";
+
+/// A core dump of this process holds no memory, whoever takes it: passwords of sources are in it while they are used.
+fn no_core_dumps() {
+    if let Err(e) = std::fs::write(CORE_DUMP_FILTER, "0") {
+        tracing::warn!(error = %e, "core dumps could not be emptied; they may hold passwords");
+    }
 }
 
 /// Log lines go to stderr, as text or JSON.

@@ -68,6 +68,10 @@ impl Server {
                 let e = Error::new(Kind::BadOption, format!("listening on {} is refused while the password is the generated one", config.text(setting)));
                 return Err(e.with_hint("Start on 127.0.0.1 and run ALTER USER standpipe PASSWORD '...', or set STANDPIPE_PASSWORD at the first start."));
             }
+            if setting == "listen" && !loopback && config.text("tls.cert").is_empty() && !config.flag("listen.plain-text") {
+                let e = Error::new(Kind::BadOption, format!("listening on {} is refused without TLS", config.text(setting)));
+                return Err(e.with_hint("Set tls.cert and tls.key, or listen.plain-text = on for a trusted network."));
+            }
         }
         let front = Arc::new(Front::new(engine.clone())?);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -200,7 +204,11 @@ async fn rest(places: &Places, e: &std::io::Error) {
 
 /// One task per client. The place among those that log in is given back once it has.
 fn spawn(peer: Peer, front: &Arc<Front>, places: &Places, stop: &CancellationToken, tasks: &TaskTracker) {
-    let Some(Place { connection, startup }) = places.take() else {
+    let from = match &peer {
+        Peer::Tcp(_, address) => Some(address.ip()),
+        Peer::Unix(..) => None,
+    };
+    let Some(Place { connection, startup }) = places.take(from) else {
         return places.refuse(front, peer, tasks);
     };
     let (front, stop) = (front.clone(), stop.clone());

@@ -29,6 +29,7 @@ const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 const PURPOSE: &[u8] = b"standpipe sealed value 1";
 const NAME_PURPOSE: &[u8] = b"standpipe key name 1";
+const DERIVED_PURPOSE: &[u8] = b"standpipe derived bytes 1";
 const KEY_HINT: &str = "restore secret.key from the backup that belongs to catalog.db, or give the key it was made with";
 
 /// A text in the clear, wiped when dropped.
@@ -258,6 +259,17 @@ impl Keyring {
         }
     }
 
+    /// Bytes that only who holds the oldest key can compute, for whoever needs a secret that a restart and a new key leave as it is.
+    pub fn derived(&self) -> [u8; KEY_BYTES] {
+        let ring = self.ring.read();
+        let oldest = ring.keys.last().expect("a ring is never empty");
+        // the cipher's first bytes under a fixed nonce that nothing else uses: sealing draws its own, names have another
+        let stream = oldest.cipher().encrypt(&XNonce::from([0xfe; NONCE_BYTES]), Payload { msg: &[0; KEY_BYTES], aad: DERIVED_PURPOSE });
+        let mut out = [0; KEY_BYTES];
+        out.copy_from_slice(&stream.expect("a few bytes are less than the cipher's limit")[..KEY_BYTES]);
+        out
+    }
+
     /// Draws a new current key and keeps the old ones: backups still need them.
     pub(crate) fn rotate(&self) -> Result<(), CatalogError> {
         let path = self.path.as_ref().ok_or_else(|| {
@@ -388,6 +400,13 @@ mod tests {
         let last = text.pop().expect("not empty");
         text.push(if last == '0' { '1' } else { '0' });
         assert_eq!(old.open_sealed(&Sealed::from_text(&text)).expect_err("changed").kind, ErrorKind::Key);
+    }
+
+    #[test]
+    fn derived_bytes_stay_when_a_key_is_added() {
+        let (one, two) = ("11".repeat(32), "22".repeat(32));
+        assert_eq!(ring(&one, &[]).derived(), ring(&two, &[&one]).derived());
+        assert_ne!(ring(&one, &[]).derived(), ring(&two, &[]).derived());
     }
 
     #[test]

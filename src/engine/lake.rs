@@ -53,7 +53,9 @@ impl LakeAccess for OwnLake {
         Ok(listed.into_iter().map(table).collect())
     }
     async fn table(&self, schema: &str, name: &str, at: Option<LakeTime>) -> Result<Option<LakeOpened>> {
-        if !self.location.table(schema, name)?.exists().await? {
+        // a name that no table can have is no table's
+        let Ok(place) = self.location.table(schema, name) else { return Ok(None) };
+        if !place.exists().await? {
             return Ok(None);
         }
         let at = match at {

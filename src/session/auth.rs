@@ -8,10 +8,10 @@ use crate::error::{Error, Kind, Result};
 use pgwire::api::auth::sasl::scram::{ScramSecret, ScramServerAuth};
 use pgwire::messages::PgWireBackendMessage as Backend;
 use pgwire::messages::startup::Authentication;
-use rand::RngCore;
 use ring::hmac;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 const PLAIN: &str = "SCRAM-SHA-256";
 const PLUS: &str = "SCRAM-SHA-256-PLUS";
@@ -29,11 +29,9 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Reads the settings.
-    pub fn new(config: &Config, guesses: Arc<Guesses>) -> Logins {
-        let mut key = [0u8; 32];
-        rand::rng().fill_bytes(&mut key);
-        Logins { mock: hmac::Key::new(hmac::HMAC_SHA256, &key), mock_iterations: config.count("scram.iterations"), guesses }
+    /// Reads the settings. `secret` is the same after a restart: a salt that changes then would tell that there is no such name.
+    pub fn new(config: &Config, guesses: Arc<Guesses>, secret: &[u8; 32]) -> Logins {
+        Logins { mock: hmac::Key::new(hmac::HMAC_SHA256, secret), mock_iterations: config.count("scram.iterations"), guesses }
     }
 
     /// Carries out SCRAM for a role, or for a name that is none. Errors: 28P01 after a delay, whatever the reason.
@@ -45,15 +43,15 @@ impl Logins {
             }
             None => (false, self.mock_secret(name)),
         };
-        match exchange(wire, secret, bound).await {
+        match exchange(wire, secret, bound, || self.guesses.wait(from, name)).await {
             Ok(last) if known => {
-                self.guesses.succeeded(from);
+                self.guesses.succeeded(from, name);
                 put(wire, Authentication::SASLFinal(last.into()))
             }
             Err(Answer::Closed(closed)) => Err(closed),
             Err(Answer::Protocol(e)) => Err(Closed::Fatal(e)),
             Ok(_) | Err(Answer::Refused) => {
-                let delay = self.guesses.failed(from);
+                let delay = self.guesses.failed(from, name);
                 tracing::warn!(user = name, from = ?from, "password authentication failed");
                 tokio::time::sleep(delay).await;
                 Err(Closed::Fatal(Error::new(Kind::BadPassword, format!("password authentication failed for user \"{name}\""))))
@@ -80,8 +78,9 @@ impl From<Closed> for Answer {
     }
 }
 
-/// The exchange up to the server's last message, which is not sent yet.
-async fn exchange(wire: &mut Wire, secret: ScramSecret, bound: Option<&ScramServerAuth>) -> Result<String, Answer> {
+/// The exchange up to the server's last message, which is not sent yet. `wait` says, once there is a proof, how long it
+/// is not looked at: asked earlier, many could be made ready and be sent together.
+async fn exchange(wire: &mut Wire, secret: ScramSecret, bound: Option<&ScramServerAuth>, wait: impl FnOnce() -> Duration) -> Result<String, Answer> {
     let mechanisms = bound.iter().map(|_| PLUS.to_string()).chain([PLAIN.to_string()]).collect();
     put(wire, Authentication::SASL(mechanisms))?;
     wire.flush().await?;
@@ -104,6 +103,7 @@ async fn exchange(wire: &mut Wire, secret: ScramSecret, bound: Option<&ScramServ
     put(wire, Authentication::SASLContinue(reply.into()))?;
     wire.flush().await?;
     let last = wire.password(MESSAGE_LIMIT).await?;
+    tokio::time::sleep(wait()).await;
     waiting.on_client_final_message(&last).map_err(|_| Answer::Refused)
 }
 
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn an_unknown_name_has_the_same_salt_each_time() {
         let config = Config::default();
-        let logins = Logins::new(&config, Arc::new(Guesses::new(&config)));
+        let logins = Logins::new(&config, Arc::new(Guesses::new(&config)), &[7; 32]);
         let salt = |name: &str| match logins.mock_secret(name) {
             ScramSecret::Verifier { salt, iterations, .. } => (salt, iterations),
             ScramSecret::SaltedPassword { .. } => panic!("a verifier"),

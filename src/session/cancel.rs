@@ -35,6 +35,10 @@ impl CancelKeys {
         self.keys.lock().insert(pid, key.clone());
         CancelKey { all: self.clone(), pid, key }
     }
+    /// There is such a session.
+    pub fn has(&self, pid: i32) -> bool {
+        self.keys.lock().contains_key(&pid)
+    }
     /// The key is that session's. Takes as long whether the first byte differs or the last.
     pub fn fits(&self, pid: i32, key: &[u8]) -> bool {
         let keys = self.keys.lock();

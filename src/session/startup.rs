@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use pgwire::messages::PgWireBackendMessage as Backend;
 use pgwire::messages::response::{GssEncResponse, SslResponse};
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
@@ -110,9 +110,7 @@ async fn with_packet(front: &Front, mut wire: Wire, mut client: Client, mut body
             Ok(Packet::Ssl) => wire.put(Backend::SslResponse(SslResponse::Refuse)).map_err(Closed::Fatal)?,
             Ok(Packet::Gss) => wire.put(Backend::GssEncResponse(GssEncResponse::Refuse)).map_err(Closed::Fatal)?,
             Ok(Packet::Cancel { pid, key }) => {
-                if front.keys.fits(pid, &key) {
-                    front.engine.sessions.cancel(pid);
-                }
+                cancel(front, client.address.map(|a| a.ip()), pid, &key).await;
                 return Ok((None, wire));
             }
             Ok(Packet::Startup { minor, parameters }) => {
@@ -126,6 +124,17 @@ async fn with_packet(front: &Front, mut wire: Wire, mut client: Client, mut body
         }
         wire.flush().await?;
         body = wire.packet().await?;
+    }
+}
+
+/// A cancel request: never answered, whatever becomes of it. Who guesses keys has to wait longer each time; a session that has ended meanwhile
+/// is no guess.
+async fn cancel(front: &Front, from: Option<IpAddr>, pid: i32, key: &[u8]) {
+    tokio::time::sleep(front.engine.guesses.wait_of_key(from)).await;
+    if front.keys.fits(pid, key) {
+        front.engine.sessions.cancel(pid);
+    } else if front.keys.has(pid) {
+        front.engine.guesses.wrong_key(from);
     }
 }
 
@@ -169,7 +178,8 @@ async fn login(front: &Front, wire: &mut Wire, client: Client, terminate: Cancel
     let parameter = |name: &str| client.parameters.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     negotiate_version(wire, &client).map_err(fatal)?;
     let user = parameter("user").filter(|u| !u.is_empty()).ok_or_else(|| fatal(Error::new(Kind::BadLogin, "no PostgreSQL user name specified in startup packet")))?;
-    if client.address.is_some() && !client.tls && front.config.flag("tls.required") {
+    let elsewhere = client.address.is_some_and(|a| !a.ip().to_canonical().is_loopback()) && !front.config.flag("listen.plain-text");
+    if client.address.is_some() && !client.tls && (elsewhere || front.config.flag("tls.required")) {
         return Err(fatal(Error::new(Kind::BadLogin, "TLS is required").with_hint("Connect with sslmode=require.")));
     }
     let role = front.engine.role(user);

@@ -76,13 +76,12 @@ impl Guard {
         let Some((name, password)) = credentials(headers) else {
             return refusal(StatusCode::UNAUTHORIZED, "log in with the name and password of a role that may read the system views");
         };
-        if !self.fits(engine, &name, password).await {
-            let delay = engine.guesses.failed(Some(from));
+        if !self.fits(engine, &name, password, from).await {
+            let delay = engine.guesses.failed(Some(from), &name);
             tracing::warn!(user = name, from = %from, "password authentication failed at the dashboard");
             tokio::time::sleep(delay).await;
             return refusal(StatusCode::UNAUTHORIZED, "name or password is wrong");
         }
-        engine.guesses.succeeded(Some(from));
         if level(&engine.catalog.snapshot(), &name) < Right::Read {
             return refusal(StatusCode::FORBIDDEN, "this role may not read the system views; an admin can GRANT it standpipe_read");
         }
@@ -106,7 +105,7 @@ impl Guard {
     }
 
     /// The role may log in, and this is its password.
-    async fn fits(&self, engine: &Engine, name: &str, password: String) -> bool {
+    async fn fits(&self, engine: &Engine, name: &str, password: String, from: IpAddr) -> bool {
         let role = engine.role(name).filter(|r| r.can_login);
         let known = role.and_then(|r| r.verifier);
         let verifier = known.clone().unwrap_or_else(|| self.nobody.clone());
@@ -114,9 +113,11 @@ impl Guard {
         if known.is_some() && self.verified.lock().get(name) == Some(&stands_for) {
             return true;
         }
+        tokio::time::sleep(engine.guesses.wait(Some(from), name)).await;
         let Ok(_place) = self.verifiers.acquire().await else { return false };
         let fits = tokio::task::spawn_blocking(move || scram::verifies(&verifier, &password)).await.unwrap_or(false) && known.is_some();
         if fits {
+            engine.guesses.succeeded(Some(from), name);
             self.verified.lock().insert(name.to_string(), stands_for);
         }
         fits
