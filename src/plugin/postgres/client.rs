@@ -1,11 +1,16 @@
 //! How one reaches a PostgreSQL server: connection options, an SQL session with pinned settings, quoting, and the one mapping of the
 //! server's errors to ours. Used by the source and the target side alike.
 
+pub mod greeting;
 pub mod net;
+mod quote;
+
+pub use quote::{expression, ident, literal, qualified};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Options, PipeRef};
+use greeting::{Greeting, Guarded, Policy};
 use net::Stream;
 use std::fmt;
 use std::future::Future;
@@ -63,6 +68,8 @@ pub struct Target {
     pub ssl: SslMode,
     /// File of trusted authorities (PEM).
     pub root: Option<PathBuf>,
+    /// What the server may ask of us while we log in.
+    pub login: Policy,
     /// Further start-up parameters (`extparam`).
     pub params: Vec<(String, String)>,
     /// `application_name`.
@@ -96,6 +103,7 @@ impl Target {
             schema: options.get("schema").map(str::to_string),
             ssl: SslMode::parse(word).ok_or_else(|| bad("sslmode"))?,
             root: options.get("sslrootcert").map(PathBuf::from),
+            login: Policy::new(options.get("require_auth"), config)?,
             params: options.get("extparam").map(parse_params).transpose()?.unwrap_or_default(),
             application: pipe.map_or_else(|| "standpipe".to_string(), |p| format!("standpipe {}", p.name)),
             connect_timeout: config.duration("connect_timeout"),
@@ -106,6 +114,14 @@ impl Target {
     /// Where it is, for messages: host, port and database, nothing secret.
     pub fn place(&self) -> String {
         format!("{}:{}/{}", self.host, self.port, self.database)
+    }
+    /// What is said on this stream reaches nobody but the server that is meant.
+    pub(super) fn is_sure_of(&self, stream: &Stream) -> bool {
+        match stream {
+            Stream::Unix(_) => true,
+            Stream::Tls(_) => matches!(self.ssl, SslMode::VerifyFull | SslMode::VerifyCa) || (self.ssl == SslMode::Require && self.root.is_some()),
+            Stream::Tcp(_) => false,
+        }
     }
     /// The `options` start-up parameter that carries `extparam`.
     fn startup_options(&self) -> Option<String> {
@@ -160,7 +176,11 @@ impl Target {
             }
             Err(first.unwrap_or_else(|| Error::internal("no way to connect")))
         };
-        match tokio::time::timeout(self.connect_timeout, all).await {
+        self.in_time(all).await
+    }
+    /// What belongs to connecting takes `connect_timeout` at most. Errors: `Unreachable` beyond that.
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.connect_timeout, work).await {
             Ok(done) => done,
             Err(_) => Err(Error::new(Kind::Unreachable, format!("could not connect to {} in time", self.place()))
                 .with_detail(format!("connect_timeout is {} ms.", self.connect_timeout.as_millis()))),
@@ -191,6 +211,8 @@ pub enum Access {
 /// Timeouts that not every server has (idle_session_timeout: from 14 on, transaction_timeout: from 17 on): a pipe's sessions rest while nothing
 /// changes, and a snapshot's transactions take as long as they take.
 const NEWER_TIMEOUTS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
+/// What it is to run [`pinned_settings`], for messages.
+pub const SET_UP: &str = "could not set up the session";
 
 /// The statements that pin everything which could change the text form or the meaning of values.
 pub fn pinned_settings(access: Access) -> String {
@@ -234,7 +256,7 @@ impl Session {
     /// Connects, logs in and pins the settings. Errors: `Unreachable`, `Refused` (login), `Busy`.
     pub async fn connect(target: &Target, access: Access) -> Result<Session> {
         let session = target.log_in(|stream| Self::log_in(target, stream)).await?;
-        session.batch_execute(&pinned_settings(access)).await.map_err(failed("could not set up the session"))?;
+        target.in_time(async { session.batch_execute(&pinned_settings(access)).await.map_err(failed(SET_UP)) }).await?;
         Ok(session)
     }
     async fn log_in(target: &Target, stream: Stream) -> Result<Session> {
@@ -247,8 +269,10 @@ impl Session {
         if let Some(options) = target.startup_options() {
             config.options(options);
         }
+        let greeting = Greeting::new(target, target.is_sure_of(&stream));
+        let (stream, reason) = Guarded::new(stream, greeting, target.max_message);
         let connected = config.connect_raw(stream, tokio_postgres::NoTls).await;
-        let (client, connection) = connected.map_err(|e| login_failed(target, e))?;
+        let (client, connection) = connected.map_err(|e| reason.lock().take().unwrap_or_else(|| login_failed(target, e)))?;
         let version = connection.parameter("server_version").and_then(version_number).unwrap_or(0);
         let task = tokio::spawn(async move {
             if let Err(e) = connection.await {
@@ -417,39 +441,9 @@ pub(super) fn login_refused(target: &Target, e: ServerError) -> Error {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------------- quoting
-
-/// A quoted identifier. Errors: `BadText` where it has a NUL or is empty.
-pub fn ident(name: &str) -> Result<String> {
-    if name.is_empty() || name.contains('\0') {
-        return Err(Error::new(Kind::BadText, "a name is empty or holds a NUL"));
-    }
-    Ok(format!("\"{}\"", name.replace('"', "\"\"")))
-}
-
-/// `schema.table`, both quoted.
-pub fn qualified(name: &crate::data::TableName) -> Result<String> {
-    Ok(format!("{}.{}", ident(&name.schema)?, ident(&name.name)?))
-}
-
-/// A string literal under `standard_conforming_strings = on`. Errors: `BadText` where it has a NUL.
-pub fn literal(text: &str) -> Result<String> {
-    if text.contains('\0') {
-        return Err(Error::new(Kind::BadText, "a text with a NUL byte can't be written to PostgreSQL"));
-    }
-    Ok(format!("'{}'", text.replace('\'', "''")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_and_texts_are_quoted_and_nul_is_refused() {
-        assert_eq!(ident("a\"b\nc").expect("fine"), "\"a\"\"b\nc\"");
-        assert_eq!(literal("it's \\ so").expect("fine"), "'it''s \\ so'");
-        assert!(ident("a\0").is_err() && ident("").is_err() && literal("\0").is_err());
-    }
 
     #[test]
     fn versions() {

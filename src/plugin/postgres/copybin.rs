@@ -9,6 +9,10 @@ use arrow::datatypes::SchemaRef;
 
 /// Signature, flags and the length of the header's extension.
 const HEADER: usize = 19;
+/// Bytes of the header's extension that are passed over; there is none in any version.
+const EXTENSION: usize = 64 * 1024;
+/// Length of a NULL.
+const NULL: i32 = -1;
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 
 /// Follows a stream of COPY binary bytes.
@@ -27,7 +31,7 @@ impl Tuples {
         let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(false) };
         let extension = u32::from_be_bytes([header[15], header[16], header[17], header[18]]) as usize;
         // bit 16 told of OIDs in versions before 12
-        if !header.starts_with(SIGNATURE) || header[11..15] != [0; 4] {
+        if !header.starts_with(SIGNATURE) || header[11..15] != [0; 4] || extension > EXTENSION {
             return Err(malformed());
         }
         if buffer.len() < HEADER + extension {
@@ -37,12 +41,20 @@ impl Tuples {
         self.started = true;
         Ok(true)
     }
-    /// Counts the whole tuples at the front: (bytes they take, how many). The trailer ends the stream and belongs to no tuple.
-    pub fn whole(&mut self, buffer: &[u8]) -> Result<(usize, u64)> {
+    /// Counts the whole tuples at the front: (bytes they take, how many). The trailer ends the stream and belongs to no tuple. Errors:
+    /// `Protocol` for what is no tuple, or for one of more than `most` bytes: a server sends each as one message.
+    pub fn whole(&mut self, buffer: &[u8], most: usize) -> Result<(usize, u64)> {
+        let (end, rows) = self.count(buffer)?;
+        if buffer.len() - end > most && !self.ended { Err(malformed()) } else { Ok((end, rows)) }
+    }
+    fn count(&mut self, buffer: &[u8]) -> Result<(usize, u64)> {
         let (mut end, mut rows) = (0, 0);
         while !self.ended {
             let Some(count) = buffer.get(end..end + 2).map(|b| i16::from_be_bytes([b[0], b[1]])) else { break };
             if count < 0 {
+                if count != -1 {
+                    return Err(malformed());
+                }
                 self.ended = true;
                 break;
             }
@@ -50,6 +62,9 @@ impl Tuples {
             for _ in 0..count {
                 let Some(bytes) = buffer.get(at..).and_then(|b| b.first_chunk::<4>()) else { return Ok((end, rows)) };
                 let length = i32::from_be_bytes(*bytes);
+                if length < NULL {
+                    return Err(malformed());
+                }
                 at += 4 + usize::try_from(length).unwrap_or(0);
             }
             if at > buffer.len() {
@@ -79,6 +94,9 @@ pub fn decode(buffer: &[u8], rows: u64, columns: &[&Column], schema: &SchemaRef)
         at += 2;
         for _ in 0..width {
             let length = i32::from_be_bytes(*buffer.get(at..).and_then(|b| b.first_chunk::<4>()).ok_or_else(malformed)?);
+            if length < NULL {
+                return Err(malformed());
+            }
             at += 4;
             fields.push((u32::try_from(at).map_err(|_| malformed())?, length));
             at += usize::try_from(length).unwrap_or(0);
@@ -143,7 +161,7 @@ mod tests {
                 if !tuples.strip_header(&mut buffer).expect("a header") {
                     continue;
                 }
-                let (end, rows) = tuples.whole(&buffer).expect("tuples");
+                let (end, rows) = tuples.whole(&buffer, 1000).expect("tuples");
                 let columns: Vec<_> = table.columns.iter().collect();
                 let batch = decode(&buffer[..end], rows, &columns, &table.schema).expect("decodes");
                 ids.extend(batch.column(0).as_primitive::<Int32Type>().values().iter().copied());
@@ -154,6 +172,19 @@ mod tests {
             assert_eq!((ids, tuples.ended()), (vec![1, 2, 3], true), "cut at {cut}");
             assert_eq!(names, [Some("one".to_string()), None, Some(String::new())]);
         }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let tuple = |count: i16, length: i32| [&count.to_be_bytes()[..], &length.to_be_bytes()].concat();
+        for lie in [tuple(-2, 0), tuple(1, -2), tuple(1, i32::MIN)] {
+            assert!(Tuples::default().whole(&lie, 100).is_err(), "{lie:?}");
+        }
+        let unfinished = [tuple(1, i32::MAX), vec![0; 200]].concat();
+        assert!(Tuples::default().whole(&unfinished, 100).is_err(), "it would be waited for as long as there is memory");
+        assert_eq!(Tuples::default().whole(&unfinished, 1000).expect("not yet"), (0, 0));
+        let mut header = [&SIGNATURE[..], &[0; 4], &u32::MAX.to_be_bytes()].concat();
+        assert!(Tuples::default().strip_header(&mut header).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tables as this system's DDL makes them, and what a column can lose on its way in.
 
-use super::client::{ident, qualified};
+use super::client::{expression as confined, ident, qualified};
 use super::connector::target::TargetColumn;
 use super::types::fact;
 use crate::data::{Column, LogicalType, TableName, TableVersion};
@@ -68,7 +68,7 @@ pub fn create(table: &TableVersion, target: &TableName, options: DdlOptions, as_
         if c.generated {
             // other systems' expressions mean nothing here; the column is left out
             if let (true, Some(expression)) = (native, &c.default) {
-                lines.push(format!("{quoted} {} GENERATED ALWAYS AS ({expression}) STORED", column_type(c, native, as_text(c))));
+                lines.push(format!("{quoted} {} GENERATED ALWAYS AS {} STORED", column_type(c, native, as_text(c)), confined(expression)?));
             }
             continue;
         }

@@ -89,7 +89,7 @@ impl PgScanner {
             let enough = buffer.len() + self.payload_bytes;
             let more = self.wire.copy_some(WHAT, &mut buffer, enough).await?;
             if tuples.strip_header(&mut buffer)? {
-                let (end, rows) = tuples.whole(&buffer)?;
+                let (end, rows) = tuples.whole(&buffer, self.wire.most())?;
                 batches.push(decode(&buffer[..end], rows, columns, schema)?);
                 buffer.drain(..end);
             }
@@ -166,7 +166,7 @@ impl Scan<'_> {
             if !self.tuples.strip_header(&mut self.buffer)? {
                 continue;
             }
-            let (end, rows) = self.tuples.whole(&self.buffer)?;
+            let (end, rows) = self.tuples.whole(&self.buffer, self.reader.wire.most())?;
             if rows == 0 {
                 continue;
             }

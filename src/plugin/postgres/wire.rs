@@ -3,7 +3,8 @@
 //!
 //! Every method may be dropped half way: what is unsent or unread stays here, and the next command first brings the session to rest.
 
-use super::client::{Access, ServerError, Target, connection_lost, login_refused, net, pinned_settings, version_number};
+use super::client::greeting::Greeting;
+use super::client::{Access, SET_UP, ServerError, Target, connection_lost, login_refused, net, pinned_settings, version_number};
 use crate::error::{Error, Kind, Result};
 use bytes::{Buf, Bytes, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -43,8 +44,12 @@ impl Wire {
     pub async fn connect(target: &Target, replication: bool, access: Access) -> Result<Wire> {
         let mut wire = target.log_in(|stream| Self::log_in(target, stream, replication)).await?;
         let settings = format!("{}; {RAW_WHERE_UNKNOWN}", pinned_settings(access).trim_end_matches([';', ' ']));
-        wire.query("could not set up the session", &settings).await?;
+        target.in_time(wire.query(SET_UP, &settings)).await?;
         Ok(wire)
+    }
+    /// Bytes of the largest message that is taken.
+    pub fn most(&self) -> usize {
+        self.target.max_message
     }
     /// The server's version as `server_version_num` counts.
     pub fn version(&self) -> u32 {
@@ -56,9 +61,10 @@ impl Wire {
         let startup = target.startup(replication);
         frontend::startup_message(startup.iter().map(|(k, v)| (k.as_str(), v.as_str())), &mut wire.output).map_err(|e| malformed(&e))?;
         wire.flush().await?;
+        let mut greeting = Greeting::new(target, target.is_sure_of(&wire.stream));
         let mut scram = None;
         loop {
-            match wire.message().await? {
+            match wire.message(&mut greeting).await? {
                 Message::AuthenticationOk => {}
                 Message::AuthenticationCleartextPassword => {
                     let password = wire.password()?.to_string();
@@ -103,9 +109,10 @@ impl Wire {
         })
     }
     /// One message during the login.
-    async fn message(&mut self) -> Result<Message> {
+    async fn message(&mut self, greeting: &mut Greeting) -> Result<Message> {
         let (tag, length) = self.frame().await?;
         let mut whole = self.input.split_to(length);
+        greeting.see(tag, &whole[HEADER..])?;
         if tag == b'E' {
             return Err(login_refused(&self.target, ServerError::parse(&whole[HEADER..])));
         }
@@ -182,6 +189,11 @@ impl Wire {
             let _ = other.write_all(&request).await;
             let _ = other.shutdown().await;
         }
+        self.rest().await
+    }
+    /// Throws away what comes up to ReadyForQuery. Errors: `Protocol` for a server that does not come to an end.
+    async fn rest(&mut self) -> Result<()> {
+        let mut left = self.target.max_message;
         loop {
             let (tag, length) = self.frame().await?;
             self.input.advance(length);
@@ -189,7 +201,12 @@ impl Wire {
                 self.busy = false;
                 return Ok(());
             }
+            left = self.less(left, length)?;
         }
+    }
+    /// What is left of the bytes that an answer may have.
+    fn less(&self, left: usize, length: usize) -> Result<usize> {
+        left.checked_sub(length).ok_or_else(|| Error::new(Kind::Protocol, "the server's answer does not end").with_detail(format!("source.max-message-size is {}.", self.target.max_message)))
     }
     async fn start(&mut self, sql: &str) -> Result<()> {
         self.settle().await?;
@@ -200,15 +217,17 @@ impl Wire {
     /// Runs statements and gives the rows of all of them. `what` is the message of the error if the server refuses.
     pub async fn query(&mut self, what: &str, sql: &str) -> Result<TextRows> {
         self.start(sql).await?;
-        let (mut rows, mut refused) = (Vec::new(), None);
+        let (mut rows, mut refused, mut left) = (Vec::new(), None, self.target.max_message);
         loop {
             let (tag, length) = self.frame().await?;
+            left = self.less(left, length)?;
             let body = self.input.split_to(length).freeze().slice(HEADER..);
             match tag {
                 b'D' => rows.push(text_row(&body)?),
                 b'E' => refused = Some(ServerError::parse(&body)),
                 b'Z' => break,
-                _ => {}
+                b'T' | b'C' | b'I' | b'N' | b'S' | b'A' => {}
+                other => return Err(malformed(&format!("message {other:#04x} as the answer to a query"))),
             }
         }
         self.busy = false;
@@ -220,8 +239,10 @@ impl Wire {
     /// Starts a statement that answers with `answer` (H: COPY OUT, W: CopyBoth); then data follows.
     pub async fn start_copy(&mut self, what: &str, sql: &str, answer: u8) -> Result<()> {
         self.start(sql).await?;
+        let mut left = self.target.max_message;
         loop {
             let (tag, length) = self.frame().await?;
+            left = self.less(left, length)?;
             let body = self.input.split_to(length).freeze().slice(HEADER..);
             match tag {
                 b'E' => return Err(self.refusal(what, &body).await),
@@ -233,13 +254,8 @@ impl Wire {
     }
     async fn refusal(&mut self, what: &str, body: &[u8]) -> Error {
         let error = ServerError::parse(body).into_error(what);
-        while let Ok((tag, length)) = self.frame().await {
-            self.input.advance(length);
-            if tag == b'Z' {
-                self.busy = false;
-                break;
-            }
-        }
+        // what goes wrong now is less than what the server has said
+        let _ = self.rest().await;
         error
     }
     /// Appends payloads of COPY OUT to `out` until it has `enough` bytes. False: the copy is complete.
@@ -269,7 +285,8 @@ impl Wire {
                         self.busy = false;
                         return Ok(false);
                     }
-                    _ => {}
+                    b'c' | b'C' | b'N' | b'S' | b'A' => {}
+                    other => return Err(malformed(&format!("message {other:#04x} in the middle of COPY"))),
                 }
             }
             self.input.advance(at);
@@ -286,7 +303,8 @@ fn text_row(mut body: &[u8]) -> Result<Vec<Option<String>>> {
     for _ in 0..count {
         let length = body.try_get_i32().map_err(|_| short())?;
         row.push(match usize::try_from(length) {
-            Err(_) => None,
+            Err(_) if length == -1 => None,
+            Err(_) => return Err(short()),
             Ok(n) => {
                 let (value, rest) = body.split_at_checked(n).ok_or_else(short)?;
                 body = rest;

@@ -1,6 +1,6 @@
 //! Changes of a source table's structure, done at the target as far as `on-ddl` says.
 
-use super::super::client::{ident, literal, qualified};
+use super::super::client::{expression as confined, ident, literal, qualified};
 use super::super::ddl;
 use super::pipeline::StepError;
 use super::writer::PgWriter;
@@ -35,9 +35,9 @@ impl PgWriter {
         let mut type_text = self.type_of(after, column).await?;
         // rows that are there have the default at the source, and no change says so
         match &column.default {
-            Some(expression) if column.generated && ddl::is_native(after) => type_text.push_str(&format!(" GENERATED ALWAYS AS ({expression}) STORED")),
+            Some(expression) if column.generated && ddl::is_native(after) => type_text.push_str(&format!(" GENERATED ALWAYS AS {} STORED", confined(expression)?)),
             _ if column.generated => return Ok(()),
-            Some(expression) if ddl::is_native(after) && is_constant(expression) => type_text.push_str(&format!(" DEFAULT {expression}")),
+            Some(expression) if ddl::is_native(after) && is_constant(expression) => type_text.push_str(&format!(" DEFAULT {}", confined(expression)?)),
             Some(expression) => {
                 let e = Error::new(Kind::NotSupported, format!("column \"{name}\" was added to table {} with a default that is not a constant", after.name));
                 let e = e.with_detail(format!("Default: {expression}. Rows that were there have values that no change tells."));
