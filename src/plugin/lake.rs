@@ -24,6 +24,7 @@ pub mod options;
 pub mod probe;
 pub mod query;
 pub mod read;
+pub mod roots;
 pub mod scanner;
 pub mod schema;
 pub mod settings;

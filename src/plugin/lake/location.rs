@@ -14,6 +14,8 @@ use std::sync::Arc;
 use url::Url;
 
 const LOG: &str = "_delta_log";
+/// Bytes of a directory's name that file systems take.
+const LONGEST: usize = 255;
 
 /// The root of a lake. Tables are in `<root>/<schema>/<table>`.
 #[derive(Debug, Clone)]
@@ -62,6 +64,12 @@ impl Location {
             }
         }
         let (schema_dir, table_dir) = (encode(schema), encode(table));
+        for (what, dir) in [("schema", &schema_dir), ("table", &table_dir)] {
+            if dir.len() > LONGEST {
+                let e = Error::new(Kind::NotSupported, format!("a lake {what}'s name is too long"));
+                return Err(e.with_detail(format!("Its directory's name would have {} bytes, and may have {LONGEST}.", dir.len())));
+            }
+        }
         let url = self.url.join(&format!("./{schema_dir}/{table_dir}/"));
         let url = url.map_err(|e| Error::internal("a table's URL can't be made").because(e))?;
         let prefix = Path::from_url_path(url.path()).map_err(|e| Error::internal("a table's path can't be made").because(e))?;

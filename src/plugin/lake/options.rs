@@ -2,6 +2,7 @@
 
 use super::find::KeyCache;
 use super::location::Location;
+use super::roots;
 use super::settings::Settings;
 use super::types::OnLossy;
 use super::work::Existing;
@@ -12,6 +13,7 @@ pub use crate::plugin::policy::OnDelete;
 use crate::plugin::policy::{OnDdl, OnTruncate, Policies};
 use crate::plugin::{Fault, OpenRequest};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Options of `type = 'lake'`, and of a lake in place.
@@ -40,7 +42,7 @@ pub struct Lake {
 static CACHE: OnceLock<Arc<KeyCache>> = OnceLock::new();
 
 impl Lake {
-    /// The lake of a request: `path`, else the setting `lake.url`, else `lake` in the data directory. No IO.
+    /// The lake of a request: `path`, else the setting `lake.url`, else `lake` in the data directory. No IO but a look at what `path` leads to.
     pub fn open(request: &OpenRequest) -> Result<Lake> {
         let settings = Settings::of(&request.config);
         let own = request.config.text("lake.url");
@@ -50,6 +52,10 @@ impl Lake {
             None => request.data_dir.join("lake").to_string_lossy().into_owned(),
         };
         let location = Location::open(&at, &store_options(&request.connection), settings.fsync)?;
+        if request.connection.get("path").is_some() {
+            let named = request.config.text("lake.roots").split(',').map(str::trim).filter(|r| !r.is_empty()).map(PathBuf::from);
+            roots::check(location.url(), &named.chain([request.data_dir.clone()]).collect::<Vec<_>>())?;
+        }
         let cache = CACHE.get_or_init(|| Arc::new(KeyCache::new(settings.key_cache_bytes))).clone();
         Ok(Lake { location, settings: Arc::new(settings), cache })
     }
