@@ -1,7 +1,7 @@
 //! Option lists of statements against the option tables of plugins, and between the catalog's stored form and a plugin's.
 
 use crate::error::{Error, Kind, Result};
-use crate::plugin::option::{Fault, Given, GivenValue, Opt, OptKind, check, find, normalise};
+use crate::plugin::option::{Fault, Given, GivenValue, Opt, OptKind, check, distance, find, normalise};
 use crate::plugin::{self};
 use standpipe_catalog as catalog;
 use standpipe_grammar::{OptionEntry, OptionValue, Options as Written};
@@ -59,12 +59,37 @@ pub fn stored(options: &plugin::Options, keyring: &catalog::Keyring) -> catalog:
     options.iter_given().map(|(name, text, secret)| (name.to_string(), value(text, secret))).collect()
 }
 
-/// A secret anywhere in the tables: for redaction by key.
+/// A secret anywhere in the tables: for redaction by key. So is what looks like one that is misspelt.
 pub fn is_secret(key: &str) -> bool {
     let key = normalise(key);
     let last = key.rsplit('.').next().unwrap_or(&key);
-    let all = plugin::registry::PLUGINS.iter().flat_map(|p| p.options.iter()).flat_map(|t| t.iter());
-    all.filter(|o| o.secret && o.kind != OptKind::Family).any(|o| o.name == key || o.name == last || o.aliases.contains(&last))
-        || last.contains("password")
-        || last.contains("secret")
+    let all = || plugin::registry::PLUGINS.iter().flat_map(|p| p.options.iter()).flat_map(|t| t.iter());
+    let secrets = || all().filter(|o| o.secret && o.kind != OptKind::Family);
+    if secrets().any(|o| o.name == key || o.name == last || o.aliases.contains(&last)) || WORDS.iter().any(|w| last.contains(w)) {
+        return true;
+    }
+    let known = all().any(|o| o.name == key || o.name == last || o.aliases.contains(&last));
+    !known && last.len() < LONGEST && (secrets().map(|o| o.name).chain(WORDS.iter().copied()).any(|name| distance(last, name) <= MISSPELT) || last.contains("pass") || last.contains("pwd"))
+}
+
+/// What keys of secrets are called.
+const WORDS: &[&str] = &["password", "secret", "token", "passphrase"];
+/// Letters by which a key may differ from a secret's to be taken for it.
+const MISSPELT: usize = 2;
+/// Longer keys are no slip of a key's name.
+const LONGEST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret;
+
+    #[test]
+    fn what_looks_like_a_secret_is_one() {
+        for key in ["password", "Password", "sink.password", "secret-access-key", "passwrod", "pasword", "pwd", "api-token", "passphrase", "secretaccesskey"] {
+            assert!(is_secret(key), "{key}");
+        }
+        for key in ["host", "port", "user", "path", "database", "source-name", "schema", "nonsense"] {
+            assert!(!is_secret(key), "{key}");
+        }
+    }
 }
