@@ -8,6 +8,7 @@ mod postgres_source;
 mod postgres_target;
 mod prerequisites;
 mod scripts;
+mod security;
 mod support;
 mod tidy;
 mod web;

@@ -63,6 +63,10 @@ impl Server {
         tokio::spawn(connection);
         Ok(client)
     }
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
     /// Everything logged so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("log").join("\n")
