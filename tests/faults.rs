@@ -5,6 +5,7 @@
 
 mod checkers;
 mod cuts;
+mod damage;
 mod ddl;
 mod disks;
 mod drops;
@@ -13,13 +14,16 @@ mod history;
 mod invariants;
 mod kills;
 mod lake;
+mod machine;
 mod people;
+mod power;
 mod proxy;
 mod races;
 mod restarts;
 mod rewriter;
 mod rights;
 mod server;
+mod shim;
 mod short;
 mod sizes;
 mod steps;

@@ -23,6 +23,10 @@ pub struct Standpipe {
     pub data: PathBuf,
     /// Settings that every start gets: `name=value`.
     pub settings: Vec<String>,
+    /// Its environment besides ours, from the next start on.
+    pub env: Vec<(String, String)>,
+    /// What the shell is told before it becomes the server, from the next start on: `ulimit -n 64`.
+    pub shell: String,
     log: PathBuf,
     /// Bytes of the log before the last start.
     mark: u64,
@@ -33,14 +37,22 @@ impl Standpipe {
     pub fn new(data: &Path, settings: &[&str]) -> Standpipe {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
         let settings = settings.iter().map(|s| s.to_string()).collect();
-        Standpipe { child: None, session: None, port, data: data.to_path_buf(), settings, log: data.with_extension("log"), mark: 0 }
+        Standpipe { child: None, session: None, port, data: data.to_path_buf(), settings, env: Vec::new(), shell: String::new(), log: data.with_extension("log"), mark: 0 }
     }
     /// Starts it, with failpoints if there are any in `failpoint`, and does not wait.
     pub fn spawn(&mut self, failpoint: &str) {
         assert!(self.child.is_none(), "it is running");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
         self.mark = log.metadata().expect("its size").len();
-        let mut command = Command::new(binary());
+        let mut command = match self.shell.as_str() {
+            "" => Command::new(binary()),
+            before => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{before} && exec \"$@\""), "sh", &binary()]);
+                shell
+            }
+        };
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--http", "", "--listen", &format!("127.0.0.1:{}", self.port)]).arg("--data").arg(&self.data);
         for setting in &self.settings {
             command.args(["--set", setting]);
@@ -86,6 +98,10 @@ impl Standpipe {
             tokio::time::sleep(STEP).await;
         }
         true
+    }
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
     /// kill -9.
     pub fn kill(&mut self) {

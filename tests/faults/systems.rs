@@ -25,6 +25,8 @@ pub trait System: Send + Sync {
     async fn kill(&self);
     /// Starts it again; returns when it answers.
     async fn restart(&self);
+    /// Every process of it.
+    async fn processes(&self) -> Vec<u32>;
     /// Where its log is.
     fn log(&self) -> PathBuf;
     /// Statements around a block's own that make it a prepared transaction, where there is such a thing.
@@ -92,6 +94,9 @@ impl System for Pg {
     async fn restart(&self) {
         self.server.lock().await.boot().await;
     }
+    async fn processes(&self) -> Vec<u32> {
+        self.server.lock().await.processes()
+    }
     fn log(&self) -> PathBuf {
         self.log.clone()
     }
@@ -141,6 +146,9 @@ impl System for Front {
     }
     async fn restart(&self) {
         self.pg().restart().await;
+    }
+    async fn processes(&self) -> Vec<u32> {
+        self.pg().processes().await
     }
     fn log(&self) -> PathBuf {
         self.pg().log()

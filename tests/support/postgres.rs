@@ -156,13 +156,19 @@ impl Postgres {
     }
     /// SIGKILL for the server and every process of it, as when the machine fails.
     pub fn kill_hard(&mut self) {
+        let processes = self.processes();
         let Some(mut child) = self.child.take() else { return };
-        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &child.id().to_string()]).output().expect("ps").stdout;
         let _ = child.kill();
-        for pid in String::from_utf8_lossy(&listed).split_whitespace() {
-            let _ = Command::new("kill").args(["-9", pid]).stderr(Stdio::null()).status();
+        for pid in &processes[1..] {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
         }
         let _ = child.wait();
+    }
+    /// Its processes, the server's own first; none where it does not run.
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(child) = &self.child else { return Vec::new() };
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &child.id().to_string()]).output().expect("ps").stdout;
+        std::iter::once(child.id()).chain(String::from_utf8_lossy(&listed).split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
     /// A fast shutdown.
     pub fn stop(&mut self) {
