@@ -9,6 +9,9 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 use crate::dialect::Postgres;
 use crate::error::SyntaxError;
 
+/// Digits of PostgreSQL's longest numeric, before and after the point.
+const MAX_DIGITS: usize = 131_072 + 16_383;
+
 /// The tokens of one string, white space and comments included, and where each stands.
 pub(crate) struct Lexed {
     /// As sqlparser wants them: its spans count lines and columns of the whole string.
@@ -25,6 +28,11 @@ pub(crate) fn lex(sql: &str) -> Result<Lexed, SyntaxError> {
     if let Err(error) = outcome {
         let position = ranges.last().map_or(0, |range| range.end);
         return Err(SyntaxError::new(lexical_message(&error.message), position));
+    }
+    // Whoever reads a number takes time by the square of its digits.
+    let long = |t: &TokenWithSpan| matches!(&t.token, Token::Number(digits, _) if digits.len() > MAX_DIGITS);
+    if let Some(at) = tokens.iter().position(long) {
+        return Err(SyntaxError::new(format!("number has more than {MAX_DIGITS} digits"), ranges[at].start));
     }
     for token in &mut tokens {
         // From here on a backquoted name is a quoted name, also in what is handed on and printed again.

@@ -158,6 +158,6 @@ async fn compare(postgres: &Postgres, client: &tokio_postgres::Client, when: &st
         assert!(want.len() >= VALUES.len(), "{table}");
         assert_eq!(all(&target, &query(name.clone())).await, want, "{when}: {table} in the other database");
         assert_eq!(all(client, &query(format!("src.{name}"))).await, want, "{when}: {table} read through the program");
-        assert_eq!(all(client, &query(name)).await, want, "{when}: {table} in the lake");
+        assert_eq!(all(client, &query(format!("lake.{}", ident(table)))).await, want, "{when}: {table} in the lake");
     }
 }
