@@ -216,6 +216,10 @@ impl Session {
         let mut writer = self.connector.writer(WriterRole::Stage(table)).await?;
         writer.write(Input::Setup(target.clone())).await?;
         writer.flush(&stage_mark(&target)).await?;
+        // A table without a copy in the stream is followed as it is at the source now, which may be another table than the one that FAILED.
+        if !self.book.now.tables.get(&table).is_some_and(|m| m.state.in_stream()) {
+            self.versions.insert(table, version.clone());
+        }
         // The main run asks for the table's changes before the instant is taken, so that none after it is missed.
         self.follow()?;
         let (goal, goals) = watch::channel(Goal { until: self.reached.clone(), last: false });
