@@ -6,8 +6,8 @@ use super::ledger::{Entry, Note, Structure, Wanted, Wish};
 use super::session::{Context, PipeTable};
 use super::state::TableState;
 use crate::data::{Position, TableName, TableVersion};
-use crate::error::{Error, Result};
-use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Connector, Needs, Place, Source, TargetTable, failed_findings};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Connector, FindingStatus, Needs, Place, Source, TargetTable, failed_findings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,8 +29,11 @@ pub(super) async fn provision_book(cx: &Context, book: &mut Book, source: &mut B
     let (o, options) = (&cx.options, cx.ends.extractor_options());
     let inserts_only = o.inclusion.insert && !o.inclusion.update && !o.inclusion.delete;
     let needs = Needs { changes: o.follows(), tables: versions.clone(), inserts_only, write: false, options: Some(options.clone()) };
-    if let Some(error) = failed_findings(&source.check(&needs).await?) {
-        return Err(error);
+    let findings = source.check(&needs).await?;
+    if let Some(error) = failed_findings(&findings) {
+        // A source that does not answer now may answer later: it is for the restart strategy, as with every other connection.
+        let is_away = findings.iter().filter(|f| f.status == FindingStatus::Failed).all(|f| f.check_name == "reachability");
+        return Err(if is_away { error.as_kind(Kind::Unreachable) } else { error });
     }
     let mut shape = cx.shape(true)?;
     let targets = versions.iter().map(|t| Ok(TargetTable::clone(&*shape.target(t, generation, Place::Live)?))).collect::<Result<Vec<_>>>()?;
