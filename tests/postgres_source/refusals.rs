@@ -64,7 +64,7 @@ async fn a_lost_position_is_found_out() {
     // a table was taken out of the publication
     server.sql(&format!("ALTER PUBLICATION {slot} DROP TABLE u")).await;
     let e = refused(&pipe, &good).await;
-    assert!(e.kind() == Kind::PositionLost && e.message().contains("public.u") && e.table().is_none(), "{e}");
+    assert_eq!((e.kind(), e.table()), (Kind::PositionLost, Some("public.u")), "{e}");
     server.sql(&format!("ALTER PUBLICATION {slot} ADD TABLE ONLY u")).await;
     // the slot was moved on
     server.sql("INSERT INTO t VALUES (2)").await;
