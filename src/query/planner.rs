@@ -98,6 +98,9 @@ pub async fn plan(cx: &Arc<StatementContext>, state: &SessionState, statement: &
     let columns_of = |name: &ObjectName| tables.columns(name);
     let mut parameters = Placeholders::default();
     let _ = statement.visit(&mut parameters);
+    if let Some(beyond) = &parameters.beyond {
+        return Err(Error::new(Kind::UndefinedObject, format!("there is no parameter {beyond}")));
+    }
     rewrite::rewrite(&mut statement, &columns_of)?;
     let mut reads = tables.reads();
     reads.system |= uses_system_functions(&statement);
@@ -160,12 +163,23 @@ struct Placeholders {
     highest: usize,
     /// How each is first met: the type it is cast to, or None.
     first: HashMap<usize, Option<String>>,
+    /// One whose number no message can give a value for.
+    beyond: Option<String>,
 }
+
+/// Parameters that the protocol counts (the Int16 of Bind and ParameterDescription).
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+const MAX_PARAMETERS: usize = u16::MAX as usize;
 
 impl Visitor for Placeholders {
     type Break = ();
     fn pre_visit_value(&mut self, value: &ast::ValueWithSpan) -> ControlFlow<()> {
-        if let Some(n) = number(&value.value) {
+        if let ast::Value::Placeholder(text) = &value.value
+            && text.starts_with('$')
+            && !number(&value.value).is_some_and(|n| (1..=MAX_PARAMETERS).contains(&n))
+        {
+            self.beyond.get_or_insert_with(|| text.clone());
+        } else if let Some(n) = number(&value.value) {
             self.highest = self.highest.max(n);
             self.first.entry(n).or_default();
         }
