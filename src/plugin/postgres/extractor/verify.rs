@@ -66,11 +66,23 @@ impl PgExtractor {
         let Some(looked) = self.looked.filter(is_due) else { return Ok(()) };
         let first = looked.is_none();
         self.looked = Some(Some(Instant::now()));
-        let session = connected(&mut self.session, &self.target, Access::Write).await?;
-        if !first {
-            everything_published(session, &self.names, &self.followed).await?;
+        let silent = self.config.duration("source.timeout");
+        let look = async {
+            let session = connected(&mut self.session, &self.target, Access::Write).await?;
+            if !first {
+                everything_published(session, &self.names, &self.followed).await?;
+            }
+            same_tables(session, &self.followed).await
+        };
+        if silent.is_zero() {
+            return look.await;
         }
-        same_tables(session, &self.followed).await
+        // The stream is not read meanwhile, so its own watch over a silent source does not see this one.
+        if let Ok(looked) = tokio::time::timeout(silent, look).await {
+            return looked;
+        }
+        self.session = None;
+        Err(Error::new(Kind::ConnectionLost, "the source has fallen silent").with_detail(format!("It said nothing of its tables for {} s; source.timeout is that long.", silent.as_secs())))
     }
 }
 
