@@ -59,6 +59,8 @@ kinds! {
     Syntax "42601" Manual;
     /// An object (pipe, source, role, setting, plugin) that is not there.
     UndefinedObject "42704" Manual;
+    /// A parameter `$n` that there is no value for.
+    UndefinedParameter "42P02" Manual;
     /// A table that is not there, or not synced.
     UndefinedTable "42P01" Manual;
     /// A column that is not there.

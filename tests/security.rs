@@ -10,7 +10,7 @@ mod paths;
 mod secrets;
 mod supply;
 
-use crate::support::server::{PASSWORD, Server};
+use crate::support::server::{PASSWORD, Server, certificate};
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -128,19 +128,4 @@ fn resident(server: &Server) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("its status");
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
-}
-
-/// A certificate for localhost, and the settings that name it.
-fn certificate(directory: &std::path::Path) -> Vec<String> {
-    let (cert, key) = (directory.join("server.crt"), directory.join("server.key"));
-    let made = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    vec![format!("tls.cert={}", cert.display()), format!("tls.key={}", key.display())]
 }

@@ -1,6 +1,6 @@
 //! The front end over real sockets: through a driver (binary, prepared) and byte by byte where drivers behave too well.
 
-use crate::support::server::{PASSWORD, Server};
+use crate::support::server::{PASSWORD, Server, certificate};
 use futures::{StreamExt, TryStreamExt};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -326,20 +326,6 @@ async fn an_error_points_at_the_character() {
     let e = e.as_db_error().expect("of the server");
     assert_eq!(e.code(), &SqlState::SYNTAX_ERROR);
     assert_eq!(e.position(), Some(&tokio_postgres::error::ErrorPosition::Original(20)));
-}
-
-/// A certificate of its own for a server, and the settings that name it.
-fn certificate(directory: &std::path::Path) -> Vec<String> {
-    let (cert, key) = (directory.join("server.crt"), directory.join("server.key"));
-    let made = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    vec![format!("tls.cert={}", cert.display()), format!("tls.key={}", key.display())]
 }
 
 /// What comes before the handshake is nobody's: a man in the middle could have put it there (CVE-2021-23222 of PostgreSQL).

@@ -1,5 +1,5 @@
 //! When a pipe is tried again after a retryable error: the four restart strategies, as a pure state over a monotonic time that is given from
-//! outside. The counters live as long as the pipe runs in this process; a restart of the server begins them anew (docs/delivery.md says so).
+//! outside. The counters live as long as the pipe runs in this process; a restart of the server begins them anew.
 
 use super::checkpoint::Fault;
 use crate::error::{Error, Kind, Result};

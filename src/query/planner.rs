@@ -99,7 +99,7 @@ pub async fn plan(cx: &Arc<StatementContext>, state: &SessionState, statement: &
     let mut parameters = Placeholders::default();
     let _ = statement.visit(&mut parameters);
     if let Some(beyond) = &parameters.beyond {
-        return Err(Error::new(Kind::UndefinedObject, format!("there is no parameter {beyond}")));
+        return Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {beyond}")));
     }
     rewrite::rewrite(&mut statement, &columns_of)?;
     let mut reads = tables.reads();

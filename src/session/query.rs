@@ -75,7 +75,7 @@ impl Session {
         self.check_block(&parsed.statement)?;
         let prepared = self.wire.watch(watch, execute::prepare(&self.engine, &self.state, &parsed, &[])).await?;
         if !prepared.parameters.is_empty() {
-            let e = crate::error::Error::new(crate::error::Kind::UndefinedObject, "there is no parameter $1");
+            let e = crate::error::Error::new(crate::error::Kind::UndefinedParameter, "there is no parameter $1");
             return Err(e.with_hint("Parameters come with prepared statements.").into());
         }
         let statement = Prepared { text: text.clone(), prepared };

@@ -99,3 +99,18 @@ fn ready_port(line: &str, before: &str) -> Option<u16> {
     let rest = &line[line.find(before)? + before.len()..];
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }
+
+/// A certificate for localhost, and the settings that name it.
+pub fn certificate(directory: &Path) -> Vec<String> {
+    let (cert, key) = (directory.join("server.crt"), directory.join("server.key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    vec![format!("tls.cert={}", cert.display()), format!("tls.key={}", key.display())]
+}

@@ -3,8 +3,8 @@
 use super::changes::ChangeSet;
 use super::schema::TableMeta;
 use super::types::LakeType;
-use crate::error::Result;
 use crate::data::Lossy;
+use crate::error::Result;
 use crate::plugin::Counts;
 use std::sync::Arc;
 

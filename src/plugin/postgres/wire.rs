@@ -43,7 +43,7 @@ impl Wire {
     /// Connects and logs in; `replication` makes it a walsender that also takes SQL. Settings are pinned.
     pub async fn connect(target: &Target, replication: bool, access: Access) -> Result<Wire> {
         let mut wire = target.log_in(|stream| Self::log_in(target, stream, replication)).await?;
-        let settings = format!("{}; {RAW_WHERE_UNKNOWN}", pinned_settings(access).trim_end_matches([';', ' ']));
+        let settings = format!("{}; {RAW_WHERE_UNKNOWN}", pinned_settings(access));
         target.in_time(wire.query(SET_UP, &settings)).await?;
         Ok(wire)
     }
