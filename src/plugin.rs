@@ -7,6 +7,7 @@
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod local;
+pub mod net;
 pub mod obstacle;
 pub mod option;
 pub mod policy;

@@ -9,6 +9,7 @@ pub use quote::{expression, ident, literal, qualified};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::plugin::net::SslMode;
 use crate::plugin::{Options, PipeRef};
 use greeting::{Greeting, Guarded, Policy};
 use net::Stream;
@@ -17,37 +18,6 @@ use std::future::Future;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// How TLS is used; the words and their meaning are libpq's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslMode {
-    /// Never.
-    Disable,
-    /// Only if the server refuses plain text.
-    Allow,
-    /// If the server offers it; certificates are not looked at.
-    Prefer,
-    /// Always; certificates are checked only if `sslrootcert` is given.
-    Require,
-    /// Always, with a certificate that a known authority signed.
-    VerifyCa,
-    /// Always, and the certificate names the host.
-    VerifyFull,
-}
-
-impl SslMode {
-    fn parse(word: &str) -> Option<SslMode> {
-        Some(match word {
-            "disable" => SslMode::Disable,
-            "allow" => SslMode::Allow,
-            "prefer" => SslMode::Prefer,
-            "require" => SslMode::Require,
-            "verify-ca" => SslMode::VerifyCa,
-            "verify-full" => SslMode::VerifyFull,
-            _ => return None,
-        })
-    }
-}
 
 /// A server and a login, from the options of a source. Its Debug form has no secret.
 #[derive(Clone)]
