@@ -15,6 +15,7 @@ mod invariants;
 mod kills;
 mod lake;
 mod machine;
+mod mysql;
 mod people;
 mod power;
 mod proxy;

@@ -1,4 +1,5 @@
 //! What tests share: servers of their own, started on free ports and ended with the test.
 
+pub mod mysql;
 pub mod postgres;
 pub mod server;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "lake")]
 use super::lake;
+#[cfg(feature = "mysql")]
+use super::mysql;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::{Plugin, Role, local, processor};
@@ -12,6 +14,10 @@ pub static PLUGINS: &[&Plugin] = &[
     &postgres::SOURCE,
     #[cfg(feature = "postgres")]
     &postgres::EXTRACTOR,
+    #[cfg(feature = "mysql")]
+    &mysql::SOURCE,
+    #[cfg(feature = "mysql")]
+    &mysql::EXTRACTOR,
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
     &local::memory::SOURCE,
@@ -20,6 +26,8 @@ pub static PLUGINS: &[&Plugin] = &[
     &local::do_nothing::CONNECTOR,
     #[cfg(feature = "postgres")]
     &postgres::connector::CONNECTOR,
+    #[cfg(feature = "mysql")]
+    &mysql::connector::CONNECTOR,
     &processor::DO_NOTHING,
     &processor::FILTER,
     &processor::PROJECT,

@@ -14,7 +14,7 @@ const IN_CHANGES: usize = 12;
 
 /// What a run of kills has done.
 #[derive(Default)]
-struct Score {
+pub struct Score {
     cycles: usize,
     /// Phases of both pipes when the program was killed.
     hit: BTreeMap<String, usize>,
@@ -128,7 +128,11 @@ async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_chang
 }
 
 async fn run(cycles: usize, rows: usize) -> (World, Score) {
-    let mut world = World::start(seed(), rows).await;
+    run_in(World::start(seed(), rows).await, cycles).await
+}
+
+/// Lives of the pipes in this world until the program was killed so often.
+pub async fn run_in(mut world: World, cycles: usize) -> (World, Score) {
     let mut score = Score::default();
     while score.cycles < cycles {
         let share = (cycles - score.cycles).min(IN_SNAPSHOT + IN_CHANGES);

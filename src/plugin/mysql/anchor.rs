@@ -1,0 +1,146 @@
+//! Instants. MariaDB says for each transaction's snapshot where in the log it is: readers are opened until all say the same. MySQL does not: the
+//! tables are locked against writing while the readers begin and the log's end is read. A lock is granted when no transaction that wrote the
+//! tables is under way any more, so what lies before that end in the log is what the readers see.
+
+use super::client::{Target, qualified, server_code};
+use super::extractor::MyExtractor;
+use super::position::{File, Gtids, Place, SYSTEM};
+use super::scanner::MyScanner;
+use super::server;
+use super::source::carriage;
+use super::wire::Wire;
+use crate::config::Config;
+use crate::data::{Position, TableVersion};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Extractor, Identity, Options, Scanner};
+use futures::future::try_join_all;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the readers of a MariaDB are asked to agree before the tables are locked instead.
+const TRIES: usize = 20;
+/// Lock wait timeout exceeded; a query was interrupted.
+const LOCK_TIMEOUTS: [u16; 2] = [1205, 1317];
+
+/// An instant taken.
+struct Taken {
+    readers: Vec<MyScanner>,
+    /// None where the server has no log, or does not let the login see it.
+    place: Option<(Place, Gtids)>,
+}
+
+/// Takes an instant of the kind asked for.
+pub(super) async fn take(target: &Target, config: &Arc<Config>, connection: &Options, request: AnchorRequest) -> Result<Anchor> {
+    let payload = config.size("scan.payload-bytes");
+    let open = || async { MyScanner::open(target, payload).await };
+    let mut first = open().await?;
+    // a query locks nothing: one reader is at an instant by itself
+    let alone = request.readers <= 1 || (request.pipe.is_none() && !first.session().server().mariadb);
+    let taken = if request.kind == AnchorKind::Instant && alone {
+        single(first).await?
+    } else {
+        let mut readers = vec![first];
+        readers.extend(try_join_all((1..request.readers).map(|_| open())).await?);
+        match agreed(&mut readers).await? {
+            Some(place) => Taken { readers, place: Some(place) },
+            None => locked(target, readers, &request.tables).await?,
+        }
+    };
+    let Taken { mut readers, place } = taken;
+    let Some(first) = readers.first_mut() else { return Err(Error::internal("an anchor without readers")) };
+    if request.kind != AnchorKind::Instant && place.is_none() {
+        return Err(Error::new(Kind::WrongPhase, "the source keeps no binary log").with_hint("Start the source with log_bin, binlog_format = ROW and a server_id."));
+    }
+    let identity = match request.kind {
+        AnchorKind::Durable | AnchorKind::Temporary => server::identity(first.session()).await?,
+        _ => Identity::new(),
+    };
+    let position = place.map_or_else(nowhere, |(place, gtids)| place.position(&gtids));
+    readers.truncate(request.readers);
+    let mut extractor: Option<Box<dyn Extractor>> = None;
+    if request.kind == AnchorKind::Temporary {
+        let pipe = request.pipe.clone().ok_or_else(|| Error::internal("a position is taken without a pipe"))?;
+        let (begin, gtids) = Place::of(&position)?;
+        let mut own = MyExtractor::new(target.clone(), config.clone(), pipe, request.options.clone().unwrap_or_default(), carriage(connection));
+        own.begin_at(begin, gtids, identity.clone(), &request.tables);
+        extractor = Some(Box::new(own));
+    }
+    let readers = readers.into_iter().map(|r| Box::new(r) as Box<dyn Scanner>).collect();
+    Ok(Anchor { position, identity, readers, extractor, hold: Box::new(()) })
+}
+
+/// Of a server without a log.
+fn nowhere() -> Position {
+    Position::new(SYSTEM, vec![0; 16], "none")
+}
+
+/// One reader for a query: the log's end, read after its instant, is at or after everything it sees.
+async fn single(mut reader: MyScanner) -> Result<Taken> {
+    reader.settle().await?;
+    let place = match server::status(reader.session()).await {
+        Ok(found) => found.map(|s| (s.place, Gtids::None)),
+        Err(e) if server::lacks_right(&e) => None,
+        Err(e) => return Err(e),
+    };
+    Ok(Taken { readers: vec![reader], place })
+}
+
+/// Readers of a MariaDB that all have their instant at the same place of the log. None: not a MariaDB, no log, or too much is written.
+async fn agreed(readers: &mut [MyScanner]) -> Result<Option<(Place, Gtids)>> {
+    let Some(first) = readers.first_mut() else { return Ok(None) };
+    if !first.session().server().mariadb {
+        return Ok(None);
+    }
+    for _ in 0..TRIES {
+        let places = try_join_all(readers.iter_mut().map(|r| async move {
+            r.settle().await?;
+            snapshot_place(r.session()).await
+        }))
+        .await?;
+        let Some(Some(place)) = places.first().cloned() else { return Ok(None) };
+        if places.iter().all(|p| p.as_ref() == Some(&place)) {
+            let Some(first) = readers.first_mut() else { return Ok(None) };
+            let gtids = server::gtids_at(first.session(), &place).await?;
+            return Ok(Some((place, gtids)));
+        }
+    }
+    Ok(None)
+}
+
+/// Where in the log this session's consistent snapshot is (MariaDB, "Enhancements for START TRANSACTION WITH CONSISTENT SNAPSHOT").
+async fn snapshot_place(wire: &mut Wire) -> Result<Option<Place>> {
+    let rows = wire.rows("could not read the snapshot's place in the source's log", "SHOW STATUS LIKE 'binlog_snapshot_%'").await?;
+    let get = |name: &str| rows.iter().find(|r| r.first().is_some_and(|n| n.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(name)))).and_then(|r| r.get(1).cloned().flatten());
+    match (get("Binlog_snapshot_file").filter(|f| !f.is_empty()), get("Binlog_snapshot_position").and_then(|p| p.parse().ok())) {
+        (Some(file), Some(offset)) => Ok(Some(Place { file: File::parse(&file)?, offset })),
+        _ => Ok(None),
+    }
+}
+
+/// Readers whose instant is taken while the tables are locked against writing.
+async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<TableVersion>]) -> Result<Taken> {
+    let mut lock = Wire::connect(target, super::client::Access::Read).await?;
+    if !tables.is_empty() {
+        let names = tables.iter().map(|t| Ok(format!("{} READ", qualified(&t.name)?))).collect::<Result<Vec<_>>>()?;
+        let sql = format!("LOCK TABLES {}", names.join(", "));
+        let locking = lock.run("could not lock the source's tables for the snapshot's instant", &sql);
+        locking.await.map_err(|e| match server_code(&e) {
+            Some(code) if LOCK_TIMEOUTS.contains(&code) => {
+                let waited = Duration::as_secs(&target.lock_timeout);
+                e.as_kind(Kind::Busy).with_detail(format!("A transaction that wrote them was still open after {waited} s (source.lock-timeout)."))
+            }
+            Some(_) if server::lacks_right(&e) => e.with_hint("GRANT LOCK TABLES and SELECT on them to the source's login: MySQL tells a snapshot's place in its log only so."),
+            _ => e,
+        })?;
+    }
+    try_join_all(readers.iter_mut().map(MyScanner::settle)).await?;
+    let place = match server::status(&mut lock).await? {
+        Some(status) => {
+            let gtids = server::gtids_at(&mut lock, &status.place).await?;
+            Some((status.place, gtids))
+        }
+        None => None,
+    };
+    lock.run("could not unlock the source's tables", "UNLOCK TABLES").await?;
+    Ok(Taken { readers, place })
+}

@@ -1,0 +1,245 @@
+//! Statements in the log. Only as much is understood of them as is needed: where transactions end, which tables were emptied, dropped or renamed,
+//! and whether a table is named at all. Structures are never taken from a statement's text.
+
+use crate::data::TableName;
+
+/// What a statement is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    Begin,
+    Commit,
+    /// A transaction that stands in the log and was undone.
+    Rollback,
+    /// Savepoints and the parts of an XA transaction.
+    Within,
+    /// XA COMMIT, XA ROLLBACK: a transaction that was prepared before ends.
+    XaEnd,
+    Truncate(TableName),
+    Drop(Vec<TableName>),
+    /// From, to.
+    Rename(Vec<(TableName, TableName)>),
+    /// Rows are changed by the statement itself: the server, or a session, does not log rows.
+    Rows,
+    Other,
+}
+
+/// A word, a quoted name, or a sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Name(String),
+    Sign(char),
+}
+
+impl Token {
+    fn is(&self, word: &str) -> bool {
+        matches!(self, Token::Word(w) if w.eq_ignore_ascii_case(word))
+    }
+}
+
+/// Enough of a statement to know it; lists of tables may be longer.
+const MOST_TOKENS: usize = 4096;
+
+fn tokens(sql: &str) -> Vec<Token> {
+    let (mut out, mut rest) = (Vec::new(), sql);
+    while out.len() < MOST_TOKENS {
+        rest = rest.trim_start();
+        let Some(c) = rest.chars().next() else { break };
+        let after = |marker: &str, rest: &str| rest.find(marker).map_or(rest.len(), |i| i + marker.len());
+        if rest.starts_with("/*!") || rest.starts_with("/*M!") {
+            // what stands in it is meant; a version number may come first
+            rest = rest.trim_start_matches(['/', '*', 'M', '!']).trim_start_matches(|c: char| c.is_ascii_digit());
+        } else if rest.starts_with("*/") {
+            rest = &rest[2..];
+        } else if rest.starts_with("/*") {
+            rest = &rest[after("*/", rest)..];
+        } else if c == '#' || rest.starts_with("-- ") {
+            rest = &rest[after("\n", rest)..];
+        } else if matches!(c, '`' | '"' | '\'') {
+            let (name, more) = quoted(rest, c);
+            out.push(Token::Name(name));
+            rest = more;
+        } else if c.is_alphanumeric() || matches!(c, '_' | '$') {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$'))).unwrap_or(rest.len());
+            out.push(Token::Word(rest[..end].to_string()));
+            rest = &rest[end..];
+        } else {
+            out.push(Token::Sign(c));
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// A quoted text, its quotes doubled inside.
+fn quoted(text: &str, quote: char) -> (String, &str) {
+    let (mut out, mut rest) = (String::new(), &text[1..]);
+    while let Some(end) = rest.find(quote) {
+        out.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix(quote) {
+            Some(more) => {
+                out.push(quote);
+                rest = more;
+            }
+            None => return (out, rest),
+        }
+    }
+    (out, "")
+}
+
+/// A cursor over tokens.
+struct Cursor<'a> {
+    tokens: &'a [Token],
+    database: &'a str,
+}
+
+impl Cursor<'_> {
+    fn word(&mut self, word: &str) -> bool {
+        let hit = self.tokens.first().is_some_and(|t| t.is(word));
+        if hit {
+            self.tokens = &self.tokens[1..];
+        }
+        hit
+    }
+    fn sign(&mut self, sign: char) -> bool {
+        let hit = self.tokens.first() == Some(&Token::Sign(sign));
+        if hit {
+            self.tokens = &self.tokens[1..];
+        }
+        hit
+    }
+    fn name(&mut self) -> Option<String> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        match first {
+            Token::Word(name) | Token::Name(name) => Some(name.clone()),
+            Token::Sign(_) => None,
+        }
+    }
+    fn table(&mut self) -> Option<TableName> {
+        let first = self.name()?;
+        if self.sign('.') { Some(TableName::new(first, self.name()?)) } else { Some(TableName::new(self.database, first)) }
+    }
+    fn tables(&mut self) -> Vec<TableName> {
+        let mut out = Vec::new();
+        while let Some(table) = self.table() {
+            out.push(table);
+            if !self.sign(',') {
+                break;
+            }
+        }
+        out
+    }
+}
+
+/// What a statement is. `database` is the one its bare names are of.
+pub fn parse(sql: &str, database: &str) -> Statement {
+    // the commonest ones, without a look at the rest
+    match sql {
+        "BEGIN" => return Statement::Begin,
+        "COMMIT" => return Statement::Commit,
+        _ => {}
+    }
+    let all = tokens(sql);
+    let mut c = Cursor { tokens: &all, database };
+    let verb = c.name().unwrap_or_default().to_ascii_lowercase();
+    match verb.as_str() {
+        "begin" | "start" => Statement::Begin,
+        "commit" => Statement::Commit,
+        "rollback" => if c.word("to") || c.word("work") && c.word("to") { Statement::Within } else { Statement::Rollback },
+        "savepoint" | "release" => Statement::Within,
+        "xa" => if c.word("commit") || c.word("rollback") { Statement::XaEnd } else { Statement::Within },
+        "truncate" => {
+            c.word("table");
+            c.table().map_or(Statement::Other, Statement::Truncate)
+        }
+        "drop" => {
+            let temporary = c.word("temporary");
+            if temporary || !c.word("table") {
+                return Statement::Other;
+            }
+            if c.word("if") {
+                c.word("exists");
+            }
+            Statement::Drop(c.tables())
+        }
+        "create" if c.word("or") && c.word("replace") && c.word("table") => c.table().map_or(Statement::Other, |t| Statement::Drop(vec![t])),
+        "rename" if c.word("table") || c.word("tables") => {
+            let mut pairs = Vec::new();
+            while let Some(from) = c.table() {
+                let to = if c.word("to") { c.table() } else { None };
+                let Some(to) = to else { break };
+                pairs.push((from, to));
+                if !c.sign(',') {
+                    break;
+                }
+            }
+            Statement::Rename(pairs)
+        }
+        "alter" => altered(&mut c),
+        "insert" | "update" | "delete" | "replace" | "load" | "with" => Statement::Rows,
+        _ => Statement::Other,
+    }
+}
+
+/// ALTER TABLE t RENAME [TO|AS] u, among whatever else.
+fn altered(c: &mut Cursor<'_>) -> Statement {
+    while c.word("online") || c.word("offline") || c.word("ignore") {}
+    if !c.word("table") {
+        return Statement::Other;
+    }
+    if c.word("if") {
+        c.word("exists");
+    }
+    let Some(from) = c.table() else { return Statement::Other };
+    let mut depth = 0;
+    while let Some(token) = c.tokens.first() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth -= 1,
+            _ if depth == 0 && token.is("rename") => {
+                c.tokens = &c.tokens[1..];
+                if c.word("column") || c.word("index") || c.word("key") {
+                    continue;
+                }
+                let _ = c.word("to") || c.word("as") || c.sign('=');
+                return c.table().map_or(Statement::Other, |to| Statement::Rename(vec![(from, to)]));
+            }
+            _ => {}
+        }
+        c.tokens = &c.tokens[1..];
+    }
+    Statement::Other
+}
+
+/// The statement has the table's name somewhere in it.
+pub fn mentions(sql: &[u8], table: &TableName) -> bool {
+    let name = table.name.as_bytes();
+    sql.windows(name.len().max(1)).any(|w| w.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn t(schema: &str, name: &str) -> TableName {
+        TableName::new(schema, name)
+    }
+
+    #[test]
+    fn statements_are_known() {
+        assert_eq!(parse("/* x */ TRUNCATE TABLE `a``b`", "d"), Statement::Truncate(t("d", "a`b")));
+        assert_eq!(parse("truncate s.t", "d"), Statement::Truncate(t("s", "t")));
+        assert_eq!(parse("DROP TABLE IF EXISTS `t`,`s`.`u` /* generated by server */", "d"), Statement::Drop(vec![t("d", "t"), t("s", "u")]));
+        assert_eq!(parse("DROP TEMPORARY TABLE t", "d"), Statement::Other);
+        assert_eq!(parse("RENAME TABLE t TO _t_del, `_t_gho` TO t", "d"), Statement::Rename(vec![(t("d", "t"), t("d", "_t_del")), (t("d", "_t_gho"), t("d", "t"))]));
+        assert_eq!(parse("ALTER TABLE t ADD c int DEFAULT (rename), RENAME COLUMN a TO b, RENAME TO u", "d"), Statement::Rename(vec![(t("d", "t"), t("d", "u"))]));
+        assert_eq!(parse("ALTER TABLE t RENAME COLUMN a TO b", "d"), Statement::Other);
+        assert_eq!(parse("CREATE OR REPLACE TABLE t (a int)", "d"), Statement::Drop(vec![t("d", "t")]));
+        assert_eq!((parse("XA COMMIT X'61'", ""), parse("XA START 'a'", "")), (Statement::XaEnd, Statement::Within));
+        assert_eq!((parse("ROLLBACK TO `s`", ""), parse("ROLLBACK", ""), parse("/*!40000 INSERT */ INTO t", "")), (Statement::Within, Statement::Rollback, Statement::Rows));
+        assert_eq!((parse("", ""), parse("'", ""), parse("-- nothing", "")), (Statement::Other, Statement::Other, Statement::Other));
+        assert!(mentions(b"ALTER TABLE `Orders` ADD x int", &t("d", "orders")) && !mentions(b"x", &t("d", "orders")));
+    }
+}

@@ -1,0 +1,153 @@
+//! How a version of a table is written to its target: which columns go where, and the statements for it.
+
+use super::super::client::{ident, qualified};
+use super::super::ddl::{Passage, passage};
+use super::super::literal::{Cells, Impossible};
+use super::super::types::{MyType, is_native};
+use crate::data::{Column, LogicalType, TableName, TableVersion};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::DELETED_AT;
+use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+/// A table at the target as its statements need it.
+#[derive(Debug)]
+pub struct Shape {
+    /// The version that arrives.
+    pub table: Arc<TableVersion>,
+    /// The target's name, quoted.
+    pub quoted: String,
+    /// The target's name.
+    pub target: TableName,
+    /// Columns that are written, in the order of the version.
+    pub columns: Vec<ShapeColumn>,
+    /// Of `columns`, those of the key, in key order.
+    pub key: Vec<usize>,
+    /// Rows can be laid over others by the key, and by nothing else: it is the only unique index.
+    pub arbiter: bool,
+    /// Deleted rows are marked.
+    pub soft: bool,
+}
+
+/// A column that is written.
+#[derive(Debug)]
+pub struct ShapeColumn {
+    /// Place in the version's columns.
+    pub source: usize,
+    /// Name, quoted.
+    pub quoted: String,
+    /// How its values are written: by the source's logical type and the target's own.
+    pub column: Column,
+    /// What the target can't hold becomes NULL.
+    pub lossy_null: bool,
+}
+
+impl ShapeColumn {
+    /// Its value as a hexadecimal text: of bytes as they are, of anything else as its text.
+    pub fn in_hexadecimal(&self) -> String {
+        match self.column.logical {
+            LogicalType::Bytes => format!("HEX({})", self.quoted),
+            _ => format!("HEX(CONVERT(CAST({} AS CHAR) USING utf8mb4))", self.quoted),
+        }
+    }
+    /// The literal of what [`ShapeColumn::in_hexadecimal`] gave.
+    pub fn of_hexadecimal(&self, value: Option<&str>) -> String {
+        match (value, &self.column.logical) {
+            (None, _) => "NULL".into(),
+            (Some(hex), LogicalType::Bytes) => format!("x'{hex}'"),
+            (Some(hex), _) => format!("CONVERT(x'{hex}' USING utf8mb4)"),
+        }
+    }
+}
+
+/// Choices of a shape.
+pub struct ShapeOptions<'a> {
+    /// Columns that the target has not are left out.
+    pub skip_missing: bool,
+    /// Deleted rows are marked.
+    pub soft: bool,
+    /// Columns whose impossible values become NULL.
+    pub lossy_null: &'a dyn Fn(&str) -> bool,
+    /// Columns of each unique index of the target.
+    pub uniques: &'a [Vec<String>],
+}
+
+impl Shape {
+    /// For a target as it is. Errors about the table where a column is missing or takes nothing of the kind.
+    pub fn new(table: &Arc<TableVersion>, target: &TableName, there: &TableVersion, options: &ShapeOptions<'_>) -> Result<Shape> {
+        let native = is_native(table);
+        let mut columns = Vec::new();
+        for (source, column) in table.columns.iter().enumerate().filter(|(_, c)| !c.generated) {
+            let Some(at) = there.columns.iter().find(|c| c.name == column.name && !c.generated) else {
+                if options.skip_missing && !table.key.contains(&source) {
+                    continue;
+                }
+                return Err(Error::new(Kind::UndefinedColumn, format!("column \"{}\" of table {target} does not exist at the target", column.name))
+                    .with_hint("Add the column at the target, or leave it out with 'on-ddl' = 'ignore' or a project-processor.")
+                    .for_table(table.name.to_string()));
+            };
+            if passage(column, native, at) == Passage::Impossible {
+                let e = Error::new(Kind::TypeMismatch, format!("column \"{}\" of table {target} has type {}, which takes no {}", column.name, at.native, column.native));
+                return Err(e.with_hint("Change the column's type at the target, or cast it with a project-processor.").for_table(table.name.to_string()));
+            }
+            // bits are written otherwise, and only the target knows that it has bits
+            let written = Column { native: if matches!(MyType::parse(&at.native), MyType::Bit(_)) { at.native.clone() } else { String::new() }, ..column.clone() };
+            columns.push(ShapeColumn { source, quoted: ident(&column.name)?, column: written, lossy_null: (options.lossy_null)(&column.name) });
+        }
+        let key: Vec<usize> = table.key.iter().filter_map(|k| columns.iter().position(|c| c.source == *k)).collect();
+        let names: Vec<&String> = table.key.iter().map(|&k| &table.columns[k].name).collect();
+        let is_key = |u: &Vec<String>| u.len() == names.len() && names.iter().all(|n| u.contains(n));
+        let arbiter = !key.is_empty() && options.uniques.len() == 1 && options.uniques.iter().all(is_key);
+        Ok(Shape { table: table.clone(), quoted: qualified(target)?, target: target.clone(), columns, key, arbiter, soft: options.soft })
+    }
+    /// A batch in the version's schema as cells of the columns written.
+    pub fn cells<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
+        self.columns.iter().map(|c| Cells::new(&c.column, batch.column(c.source).as_ref())).collect()
+    }
+    /// A batch of keys, in key order, as cells.
+    pub fn key_cells<'a>(&self, keys: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
+        self.key.iter().enumerate().map(|(i, &k)| Cells::new(&self.columns[k].column, keys.column(i).as_ref())).collect()
+    }
+    /// `INSERT INTO t (a, b) VALUES `, whose rows follow.
+    pub fn insert(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|c| c.quoted.as_str()).collect();
+        format!("INSERT INTO {} ({}) VALUES ", self.quoted, names.join(","))
+    }
+    /// What follows the rows so that they are laid over others.
+    pub fn over(&self) -> String {
+        let mut set: Vec<String> = (0..self.columns.len()).filter(|c| !self.key.contains(c)).map(|c| format!("{0}=VALUES({0})", self.columns[c].quoted)).collect();
+        if self.soft {
+            set.push(format!("{DELETED_AT}=NULL"));
+        }
+        if let (true, Some(&k)) = (set.is_empty(), self.key.first()) {
+            set.push(format!("{0}={0}", self.columns[k].quoted));
+        }
+        format!(" ON DUPLICATE KEY UPDATE {}", set.join(","))
+    }
+    /// `DELETE FROM t WHERE (k) IN (`, whose keys follow; or what marks them.
+    pub fn delete(&self, soft: bool) -> String {
+        let names: Vec<&str> = self.key.iter().map(|&k| self.columns[k].quoted.as_str()).collect();
+        if soft {
+            return format!("UPDATE {} SET {DELETED_AT}=UTC_TIMESTAMP(6) WHERE {DELETED_AT} IS NULL AND ({}) IN (", self.quoted, names.join(","));
+        }
+        format!("DELETE FROM {} WHERE ({}) IN (", self.quoted, names.join(","))
+    }
+    /// The error for a value that can't be held, naming table, column and key.
+    pub fn impossible(&self, batch: &RecordBatch, row: usize, column: usize, why: Impossible) -> Error {
+        let name = self.columns.get(column).map_or("?", |c| c.column.name.as_str());
+        let error = Error::new(Kind::Lossy, format!("column \"{name}\" of table {} has a value that the target can't hold", self.target));
+        let hint = format!("Use 'on-lossy.{}.{name}' = 'null', or leave the row out with a filter.", self.table.name);
+        error.with_detail(format!("{}: {why}.", key_text(&self.table, batch, row))).with_hint(hint).for_table(self.table.name.to_string())
+    }
+}
+
+/// The key of a row, for messages: `key (id) = (5)`.
+pub fn key_text(table: &TableVersion, batch: &RecordBatch, row: usize) -> String {
+    if table.key.is_empty() || row >= batch.num_rows() {
+        return format!("row {}", row + 1);
+    }
+    let options = arrow::util::display::FormatOptions::default().with_null("NULL");
+    let show = |&c: &usize| arrow::util::display::ArrayFormatter::try_new(batch.column(c).as_ref(), &options).map_or_else(|_| "?".to_string(), |f| f.value(row).to_string());
+    let names: Vec<&str> = table.key.iter().map(|&c| table.columns[c].name.as_str()).collect();
+    format!("key ({}) = ({})", names.join(", "), table.key.iter().map(show).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,249 @@
+//! Values of Arrow arrays as SQL literals, under the session's pinned settings. Used for keys that are looked up and for rows that are written.
+
+use super::moment::Moment;
+use super::types::MyType;
+use crate::data::special::*;
+use crate::data::{Column, LogicalType};
+use crate::error::{Error, Result};
+use arrow::array::*;
+use arrow::datatypes::*;
+use std::io::Write;
+
+/// A column's array, downcast once.
+#[derive(Debug)]
+pub enum Cells<'a> {
+    Bool(&'a BooleanArray),
+    Int16(&'a Int16Array),
+    Int32(&'a Int32Array),
+    Int64(&'a Int64Array),
+    UInt64(&'a UInt64Array),
+    Float32(&'a Float32Array),
+    Float64(&'a Float64Array),
+    Decimal(&'a Decimal128Array, i8),
+    Text(&'a StringArray),
+    /// A decimal in text form.
+    Number(&'a StringArray),
+    /// `0101`: an own type of MySQL, which takes bits in another form.
+    Bits(&'a StringArray),
+    Bytes(&'a BinaryArray),
+    Uuid(&'a FixedSizeBinaryArray),
+    Date(&'a Date32Array),
+    Time(&'a Time64MicrosecondArray),
+    Timestamp(&'a TimestampMicrosecondArray),
+}
+
+/// Why a value can't be written.
+pub type Impossible = &'static str;
+
+impl<'a> Cells<'a> {
+    /// A column's values.
+    pub fn new(column: &Column, array: &'a dyn Array) -> Result<Cells<'a>> {
+        macro_rules! cast {
+            ($variant:ident, $type:ty) => {
+                Cells::$variant(array.as_any().downcast_ref::<$type>().ok_or_else(|| Error::internal("an array is not of its column's type"))?)
+            };
+        }
+        Ok(match &column.logical {
+            LogicalType::Bool => cast!(Bool, BooleanArray),
+            LogicalType::Int16 => cast!(Int16, Int16Array),
+            LogicalType::Int32 => cast!(Int32, Int32Array),
+            LogicalType::Int64 => cast!(Int64, Int64Array),
+            LogicalType::UInt64 => cast!(UInt64, UInt64Array),
+            LogicalType::Float32 => cast!(Float32, Float32Array),
+            LogicalType::Float64 => cast!(Float64, Float64Array),
+            LogicalType::Decimal { scale, .. } => {
+                let array = array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| Error::internal("an array is not of its column's type"))?;
+                Cells::Decimal(array, *scale)
+            }
+            LogicalType::DecimalText => cast!(Number, StringArray),
+            LogicalType::Opaque if matches!(MyType::parse(&column.native), MyType::Bit(_)) => cast!(Bits, StringArray),
+            LogicalType::Text | LogicalType::Json | LogicalType::Opaque => cast!(Text, StringArray),
+            LogicalType::Bytes => cast!(Bytes, BinaryArray),
+            LogicalType::Uuid => cast!(Uuid, FixedSizeBinaryArray),
+            LogicalType::Date => cast!(Date, Date32Array),
+            LogicalType::Time => cast!(Time, Time64MicrosecondArray),
+            LogicalType::Timestamp | LogicalType::TimestampTz => cast!(Timestamp, TimestampMicrosecondArray),
+        })
+    }
+    fn array(&self) -> &dyn Array {
+        match self {
+            Cells::Bool(a) => *a,
+            Cells::Int16(a) => *a,
+            Cells::Int32(a) => *a,
+            Cells::Int64(a) => *a,
+            Cells::UInt64(a) => *a,
+            Cells::Float32(a) => *a,
+            Cells::Float64(a) => *a,
+            Cells::Decimal(a, _) => *a,
+            Cells::Text(a) | Cells::Number(a) | Cells::Bits(a) => *a,
+            Cells::Bytes(a) => *a,
+            Cells::Uuid(a) => *a,
+            Cells::Date(a) => *a,
+            Cells::Time(a) => *a,
+            Cells::Timestamp(a) => *a,
+        }
+    }
+    /// Appends a row's value as a literal; why not, where MySQL has no such value. Nothing is appended then.
+    pub fn put(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Impossible> {
+        if self.array().is_null(row) {
+            out.extend_from_slice(b"NULL");
+            return Ok(());
+        }
+        // writing to a vector does not fail
+        macro_rules! number {
+            ($a:expr) => {{
+                let mut buffer = itoa::Buffer::new();
+                out.extend_from_slice(buffer.format($a.value(row)).as_bytes());
+            }};
+        }
+        match self {
+            Cells::Bool(a) => out.push(b'0' + u8::from(a.value(row))),
+            Cells::Int16(a) => number!(a),
+            Cells::Int32(a) => number!(a),
+            Cells::Int64(a) => number!(a),
+            Cells::UInt64(a) => number!(a),
+            // as a double, which is the same number: MySQL compares a float with a literal so
+            Cells::Float32(a) => float(f64::from(a.value(row)), out)?,
+            Cells::Float64(a) => float(a.value(row), out)?,
+            Cells::Decimal(a, scale) => decimal(a.value(row), *scale, out)?,
+            Cells::Text(a) => quoted(a.value(row).as_bytes(), out),
+            Cells::Number(a) => {
+                let text = a.value(row);
+                if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')) {
+                    return Err("MySQL has no such number");
+                }
+                out.extend_from_slice(text.as_bytes());
+            }
+            Cells::Bits(a) => {
+                out.push(b'b');
+                quoted(a.value(row).as_bytes(), out);
+            }
+            Cells::Bytes(a) => hex(a.value(row), out),
+            Cells::Uuid(a) => {
+                let id = uuid::Uuid::from_slice(a.value(row)).unwrap_or_default();
+                let _ = write!(out, "'{id}'");
+            }
+            Cells::Date(a) => date(a.value(row), out)?,
+            Cells::Time(a) => time(a.value(row), out),
+            Cells::Timestamp(a) => timestamp(a.value(row), out)?,
+        }
+        Ok(())
+    }
+}
+
+fn float(x: f64, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    if !x.is_finite() {
+        return Err("MySQL has no NaN and no infinity");
+    }
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(x);
+    // a number with an exponent is a double; one without would be a decimal, read exactly all the same
+    out.extend_from_slice(text.as_bytes());
+    if !text.contains(['e', 'E']) {
+        out.extend_from_slice(b"e0");
+    }
+    Ok(())
+}
+
+fn decimal(n: i128, scale: i8, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    if matches!(n, DECIMAL_NAN | DECIMAL_INFINITY | DECIMAL_NEG_INFINITY) {
+        return Err("MySQL has no NaN and no infinity");
+    }
+    let digits = n.unsigned_abs().to_string();
+    let scale = usize::try_from(scale).unwrap_or(0);
+    if n < 0 {
+        out.push(b'-');
+    }
+    let padded = format!("{digits:0>width$}", width = scale + 1);
+    let (whole, part) = padded.split_at(padded.len() - scale);
+    out.extend_from_slice(whole.as_bytes());
+    if scale > 0 {
+        out.push(b'.');
+        out.extend_from_slice(part.as_bytes());
+    }
+    Ok(())
+}
+
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'\'');
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\'', rest) {
+        out.extend_from_slice(&rest[..=at]);
+        out.push(b'\'');
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'\'');
+}
+
+fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"x'");
+    let at = out.len();
+    out.resize(at + bytes.len() * 2, 0);
+    // the room is twice as long
+    let _ = hex::encode_to_slice(bytes, &mut out[at..]);
+    out.push(b'\'');
+}
+
+/// MySQL's dates are of the years 0 to 9999.
+const DAYS: std::ops::RangeInclusive<i64> = -719_528..=2_932_896;
+
+fn date(days: i32, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    if !DAYS.contains(&i64::from(days)) {
+        return Err("MySQL's dates are of the years 0 to 9999");
+    }
+    out.push(b'\'');
+    Moment::of_seconds(i64::from(days) * 86_400, 0).put_date(out);
+    out.push(b'\'');
+    Ok(())
+}
+
+fn time(micros: i64, out: &mut Vec<u8>) {
+    let (seconds, micro) = (micros.div_euclid(1_000_000) as u32, micros.rem_euclid(1_000_000) as u32);
+    out.push(b'\'');
+    Moment { hour: seconds / 3600, minute: seconds / 60 % 60, second: seconds % 60, micro, ..Moment::default() }.put_time(out, 6);
+    out.push(b'\'');
+}
+
+fn timestamp(micros: i64, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    let seconds = micros.div_euclid(1_000_000);
+    if !DAYS.contains(&seconds.div_euclid(86_400)) {
+        return Err("MySQL's dates are of the years 0 to 9999");
+    }
+    out.push(b'\'');
+    Moment::of_seconds(seconds, micros.rem_euclid(1_000_000) as u32).put_datetime(out, 6);
+    out.push(b'\'');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(logical: LogicalType, array: &dyn Array) -> Vec<Result<String, Impossible>> {
+        let column = Column::new("c", logical, "x", "x");
+        let cells = Cells::new(&column, array).expect("of the type");
+        let one = |row| {
+            let mut out = Vec::new();
+            cells.put(row, &mut out).map(|()| String::from_utf8(out).expect("ASCII"))
+        };
+        (0..array.len()).map(one).collect()
+    }
+
+    #[test]
+    fn literals_read_back_as_the_value() {
+        let ok = |s: &str| Ok::<_, Impossible>(s.to_string());
+        assert_eq!(text(LogicalType::Text, &StringArray::from(vec!["it's \\", ""])), [ok("'it''s \\'"), ok("''")]);
+        assert_eq!(text(LogicalType::Bytes, &BinaryArray::from(vec![&b"\0\xff"[..]])), [ok("x'00ff'")]);
+        let d = Decimal128Array::from(vec![-5, 1234, DECIMAL_NAN]).with_precision_and_scale(10, 3).expect("fits");
+        let texts = text(LogicalType::Decimal { precision: 10, scale: 3 }, &d);
+        assert_eq!(texts[..2], [ok("-0.005"), ok("1.234")]);
+        assert!(texts[2].is_err());
+        assert_eq!(text(LogicalType::Date, &Date32Array::from(vec![0, -719_528])), [ok("'1970-01-01'"), ok("'0000-01-01'")]);
+        assert!(text(LogicalType::Date, &Date32Array::from(vec![DATE_INFINITY]))[0].is_err());
+        assert_eq!(text(LogicalType::Timestamp, &TimestampMicrosecondArray::from(vec![-1])), [ok("'1969-12-31 23:59:59.999999'")]);
+        assert_eq!(text(LogicalType::Time, &Time64MicrosecondArray::from(vec![86_400_000_000])), [ok("'24:00:00.000000'")]);
+        assert!(text(LogicalType::Float64, &Float64Array::from(vec![f64::NAN]))[0].is_err());
+        assert_eq!(text(LogicalType::Float64, &Float64Array::from(vec![1.5, 1e300])), [ok("1.5e0"), ok("1e300")]);
+    }
+}

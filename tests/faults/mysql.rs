@@ -1,0 +1,113 @@
+//! MariaDB in the place of PostgreSQL, as source, as target, and as both: the same workload, eyes and faults.
+
+use super::kills;
+use super::systems::{Pg, Row, Session, System};
+use super::world::{World, alone, seed};
+use crate::support::mysql::{Flavour, Mysql, session};
+use async_trait::async_trait;
+use standpipe::plugin::mysql::wire::Wire;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The database of the tables: named as PostgreSQL's schema, so that a table has the same name everywhere.
+const DATABASE: &str = "public";
+
+/// A private MariaDB or MySQL server.
+pub struct My {
+    server: Mutex<Mysql>,
+    port: u16,
+    log: PathBuf,
+}
+
+impl My {
+    /// Starts one.
+    pub async fn start(flavour: Flavour) -> My {
+        let server = Mysql::start(flavour, &[]).await;
+        My { port: server.port, log: server.log_path(), server: Mutex::new(server) }
+    }
+}
+
+#[async_trait]
+impl System for My {
+    fn port(&self) -> u16 {
+        self.port
+    }
+    fn options(&self, port: u16) -> String {
+        format!("type = 'mysql', host = '127.0.0.1', port = {port}, database = '{DATABASE}', user = 'root', password = 'secret', sslmode = 'disable'")
+    }
+    async fn session(&self) -> Result<Box<dyn Session>, String> {
+        let mut wire = session(self.port, "root", "secret", DATABASE).await.map_err(|e| e.to_string())?;
+        wire.run("a test", "SET SESSION group_concat_max_len = 1000000000, innodb_lock_wait_timeout = 10").await.map_err(|e| e.to_string())?;
+        Ok(Box::new(MySession(wire)))
+    }
+    async fn kill(&self) {
+        self.server.lock().await.kill();
+    }
+    async fn restart(&self) {
+        self.server.lock().await.boot().await;
+    }
+    fn log(&self) -> PathBuf {
+        self.log.clone()
+    }
+    fn two_phase(&self, _: &str) -> Option<(String, String)> {
+        None
+    }
+}
+
+struct MySession(Wire);
+
+/// What the harness asks in PostgreSQL's words.
+fn translated(sql: &str) -> String {
+    let pairs = [
+        ("begin isolation level repeatable read;", "start transaction with consistent snapshot;"),
+        ("string_agg(md5(r), '' order by r)", "group_concat(md5(r) order by hex(r) separator '')"),
+        (" as varchar)", " as char)"),
+        (" cascade", ""),
+    ];
+    pairs.iter().fold(sql.to_string(), |sql, (from, to)| sql.replace(from, to))
+}
+
+#[async_trait]
+impl Session for MySession {
+    async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, String> {
+        // there are no slots
+        if sql.contains("pg_replication_slots") {
+            return Ok(if sql.contains("count(*)") { vec![vec![Some("0".into())]] } else { Vec::new() });
+        }
+        self.0.rows("a test", &translated(sql)).await.map_err(|e| e.to_string())
+    }
+}
+
+async fn killed(source: Arc<dyn System>, target: Arc<dyn System>, cycles: usize) {
+    let world = World::of(seed(), 10_000, source, target, &[]).await;
+    kills::run_in(world, cycles).await;
+}
+
+fn cycles() -> usize {
+    std::env::var("STANDPIPE_FAULTS_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(6)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_to_postgres_and_the_lake_survives_kills() {
+    let _alone = alone().await;
+    killed(Arc::new(My::start(Flavour::MariaDb).await), Arc::new(Pg::start(&[]).await), cycles()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_to_mariadb_survives_kills() {
+    let _alone = alone().await;
+    killed(Arc::new(Pg::start(&[]).await), Arc::new(My::start(Flavour::MariaDb).await), cycles()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_to_mariadb_survives_kills() {
+    let _alone = alone().await;
+    killed(Arc::new(My::start(Flavour::MariaDb).await), Arc::new(My::start(Flavour::MariaDb).await), cycles()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_with_gtids_survives_kills() {
+    let _alone = alone().await;
+    killed(Arc::new(My::start(Flavour::MySql56).await), Arc::new(My::start(Flavour::MySql56).await), cycles()).await;
+}

@@ -1,0 +1,72 @@
+//! The hand-over from snapshot to changes: nothing twice, nothing lost, whatever is written meanwhile.
+
+use super::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_and_changes_meet_without_gap_or_overlap() {
+    for flavour in BOTH {
+        let server = Arc::new(Mysql::start(flavour, &[]).await);
+        server.sql("CREATE TABLE a (id int auto_increment primary key, n int) ; CREATE TABLE b (id int primary key, n int)").await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0..3)
+            .map(|w| {
+                let (server, stop) = (server.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let mut wire = server.client().await;
+                    let mut n = w * 1_000_000;
+                    while !stop.load(Ordering::SeqCst) {
+                        n += 1;
+                        let sql = format!("BEGIN; INSERT INTO a (n) VALUES ({n}); INSERT INTO b VALUES ({n}, 0); UPDATE b SET n = n + 1 WHERE id = {n}; COMMIT");
+                        wire.run("a test", &sql).await.expect("written");
+                    }
+                })
+            })
+            .collect();
+        let pipe = Pipe::new(&server, &[]);
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let tables = pipe.tables(&["a", "b"]).await;
+            let mut anchor = pipe.anchor(AnchorKind::Durable, &tables, 2).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let stand = pipe.anchor(AnchorKind::Exact, &tables, 2).await;
+            let mut extractor = pipe.after(&anchor, &tables).await;
+            let batches = until(&mut *extractor, &stand.position).await;
+            let (mut first, mut last) = (std::mem::take(&mut anchor.readers), stand.readers);
+            for (i, table) in tables.iter().enumerate() {
+                let (_, mut rows) = scan(&mut first[i], table, 100).await;
+                for part in batches.iter().flat_map(|b| b.parts.iter().filter(|_| b.txns.iter().all(|t| stand.position.reached(&t.position)))) {
+                    let Content::Rows(changed) = &part.content else { continue };
+                    for r in (0..changed.len()).filter(|_| part.table.name == table.name) {
+                        let values = row_text(&changed.after, r);
+                        let was = rows.insert(values[0].clone(), values.clone()).is_some();
+                        assert_eq!(was, changed.ops[r] == Op::Update, "{values:?}: seen by the snapshot and by the changes, or by none");
+                    }
+                }
+                let (_, want) = scan(&mut last[i], table, 100).await;
+                assert_eq!(rows.len(), want.len(), "{flavour:?} {}", table.name);
+                assert_eq!(rows, want, "{flavour:?} {}", table.name);
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        for writer in writers {
+            writer.await.expect("a writer");
+        }
+    }
+}
+
+#[tokio::test]
+async fn chunks_cover_the_table_once() {
+    let server = Mysql::mariadb(&[]).await;
+    server.sql("CREATE TABLE i (id int primary key, x int); CREATE TABLE s (id varchar(20) primary key); CREATE TABLE n (x int); CREATE TABLE b (id varbinary(4) primary key)").await;
+    server.sql("INSERT INTO i SELECT seq * 3 - 1000, seq FROM seq_1_to_5000; INSERT INTO s SELECT concat('k', seq) FROM seq_1_to_3000; INSERT INTO s VALUES ('it''s'); INSERT INTO n SELECT 1 FROM seq_1_to_100").await;
+    server.sql("INSERT INTO b SELECT unhex(lpad(hex(seq), 8, '0')) FROM seq_1_to_2000; ANALYZE TABLE i, s, n, b").await;
+    let pipe = Pipe::new(&server, &[]);
+    let tables = pipe.tables(&["i", "s", "b"]).await;
+    let mut anchor = pipe.anchor(AnchorKind::Instant, &tables, 1).await;
+    for (table, rows) in tables.iter().zip([5000, 3001, 2000]) {
+        let (chunks, got) = scan(&mut anchor.readers[0], table, 500).await;
+        assert!(chunks > 3, "{}: {chunks} chunks", table.name);
+        assert_eq!(got.len(), rows, "{}", table.name);
+    }
+}
