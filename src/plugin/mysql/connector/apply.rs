@@ -4,7 +4,7 @@ use super::super::client::server_code;
 use super::super::literal::Cells;
 use super::shape::{Shape, key_text};
 use super::writer::MyWriter;
-use crate::data::{Merged, Op, Payload};
+use crate::data::{Lossy, Merged, Op, Payload};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::DELETED_AT;
 use arrow::array::RecordBatch;
@@ -17,7 +17,7 @@ struct Rows<'a> {
     shape: &'a Shape,
     batch: &'a RecordBatch,
     cells: Vec<Cells<'a>>,
-    lossy: u64,
+    lossy: Lossy,
 }
 
 impl Rows<'_> {
@@ -32,7 +32,7 @@ impl Rows<'_> {
                 if !self.shape.columns.get(c).is_some_and(|c| c.lossy_null) {
                     return Err(self.shape.impossible(self.batch, row, c, why));
                 }
-                self.lossy += 1;
+                self.shape.lost(self.batch, row, c, &mut self.lossy);
                 out.extend_from_slice(b"NULL");
             }
         }
@@ -78,7 +78,7 @@ impl MyWriter {
                 sent = Some(first);
             }
         }
-        self.counts(rows.shape.table.id).lossy += rows.lossy;
+        self.lost(rows.shape.table.id, &rows.lossy);
         Ok(affected)
     }
     fn too_large(&self, rows: &Rows<'_>, row: usize) -> Error {
@@ -117,10 +117,10 @@ impl MyWriter {
             tail = shape.over();
         } else if !shape.key.is_empty() {
             let cells = shape.key.iter().map(|&k| Cells::new(&shape.columns[k].column, batch.column(shape.columns[k].source).as_ref())).collect::<Result<_>>()?;
-            self.in_sets(Rows { shape, batch, cells, lossy: 0 }, rows, &shape.delete(false), ")").await?;
+            self.in_sets(Rows { shape, batch, cells, lossy: Lossy::default() }, rows, &shape.delete(false), ")").await?;
         }
         let cells = shape.cells(batch)?;
-        self.in_sets(Rows { shape, batch, cells, lossy: 0 }, rows, &shape.insert(), &tail).await.map(|_| ())
+        self.in_sets(Rows { shape, batch, cells, lossy: Lossy::default() }, rows, &shape.insert(), &tail).await.map(|_| ())
     }
 
     /// Deletes, or marks, the rows of these keys.
@@ -129,7 +129,7 @@ impl MyWriter {
             return Ok(());
         }
         let all: Vec<usize> = (0..keys.num_rows()).collect();
-        let rows = Rows { shape, batch: keys, cells: shape.key_cells(keys)?, lossy: 0 };
+        let rows = Rows { shape, batch: keys, cells: shape.key_cells(keys)?, lossy: Lossy::default() };
         let affected = self.in_sets(rows, &all, &shape.delete(soft), ")").await?;
         if count {
             self.counts(shape.table.id).deletes += affected;
@@ -139,7 +139,7 @@ impl MyWriter {
 
     /// Rows that have only some columns: the others keep what they have.
     async fn update_parts(&mut self, shape: &Shape, m: &Merged, rows: &[usize]) -> Result<()> {
-        let cells = shape.cells(&m.upserts)?;
+        let (cells, mut lossy) = (shape.cells(&m.upserts)?, Lossy::default());
         for &row in rows {
             let mut sql = format!("UPDATE {} SET ", shape.quoted).into_bytes();
             let present = present(shape, m, row);
@@ -147,7 +147,7 @@ impl MyWriter {
             if set.is_empty() && !shape.soft {
                 continue;
             }
-            assignments(shape, m, &cells, row, &set, &mut sql)?;
+            assignments(shape, m, &cells, row, &set, &mut sql, &mut lossy)?;
             if shape.soft {
                 sql.extend_from_slice(format!("{}{DELETED_AT}=NULL", if set.is_empty() { "" } else { "," }).as_bytes());
             }
@@ -159,6 +159,7 @@ impl MyWriter {
             self.wire.outcome(WHAT).await?;
             self.counts(shape.table.id).updates += 1;
         }
+        self.lost(shape.table.id, &lossy);
         Ok(())
     }
 
@@ -168,7 +169,7 @@ impl MyWriter {
         let Some(base) = m.base_keys.as_ref().filter(|_| !rows.is_empty()) else { return Ok(Vec::new()) };
         let (cells, base_cells) = (shape.cells(&m.upserts)?, shape.key_cells(&base.keys)?);
         let old_cells: Vec<&Cells<'_>> = base_cells.iter().collect();
-        let mut out = Vec::new();
+        let (mut out, mut lossy) = (Vec::new(), Lossy::default());
         for &row in rows {
             let has = present(shape, m, row);
             let absent: Vec<usize> = (0..shape.columns.len()).filter(|c| !has.contains(c)).collect();
@@ -183,13 +184,14 @@ impl MyWriter {
                     whole.push(b',');
                 }
                 match absent.iter().position(|a| *a == c) {
-                    None => put(shape, m, &cells, row, c, &mut whole)?,
+                    None => put(shape, m, &cells, (row, c), &mut whole, &mut lossy)?,
                     Some(i) => whole.extend_from_slice(shape.columns[c].of_hexadecimal(old.get(i).and_then(|v| v.as_deref())).as_bytes()),
                 }
             }
             whole.push(b')');
             out.push((row, whole));
         }
+        self.lost(shape.table.id, &lossy);
         Ok(out)
     }
     /// Rows that were read and completed.
@@ -226,7 +228,7 @@ impl MyWriter {
             return Ok(());
         }
         let cells = shape.cells(&batch)?;
-        self.in_sets(Rows { shape, batch: &batch, cells, lossy: 0 }, &all, &shape.insert(), "").await?;
+        self.in_sets(Rows { shape, batch: &batch, cells, lossy: Lossy::default() }, &all, &shape.insert(), "").await?;
         self.counts(shape.table.id).inserts += all.len() as u64;
         Ok(())
     }
@@ -238,10 +240,12 @@ fn present(shape: &Shape, m: &Merged, row: usize) -> Vec<usize> {
     (0..shape.columns.len()).filter(has).collect()
 }
 
-fn put(shape: &Shape, m: &Merged, cells: &[Cells<'_>], row: usize, column: usize, out: &mut Vec<u8>) -> Result<()> {
+/// A row's value, and what is lost of it where that was asked for.
+fn put(shape: &Shape, m: &Merged, cells: &[Cells<'_>], (row, column): (usize, usize), out: &mut Vec<u8>, lossy: &mut Lossy) -> Result<()> {
     match cells[column].put(row, out) {
         Ok(()) => Ok(()),
         Err(_) if shape.columns[column].lossy_null => {
+            shape.lost(&m.upserts, row, column, lossy);
             out.extend_from_slice(b"NULL");
             Ok(())
         }
@@ -250,10 +254,10 @@ fn put(shape: &Shape, m: &Merged, cells: &[Cells<'_>], row: usize, column: usize
 }
 
 /// `a=1,b=2`.
-fn assignments(shape: &Shape, m: &Merged, cells: &[Cells<'_>], row: usize, columns: &[usize], out: &mut Vec<u8>) -> Result<()> {
+fn assignments(shape: &Shape, m: &Merged, cells: &[Cells<'_>], row: usize, columns: &[usize], out: &mut Vec<u8>, lossy: &mut Lossy) -> Result<()> {
     for (i, &c) in columns.iter().enumerate() {
         out.extend_from_slice(format!("{}{}=", if i > 0 { "," } else { "" }, shape.columns[c].quoted).as_bytes());
-        put(shape, m, cells, row, c, out)?;
+        put(shape, m, cells, (row, c), out, lossy)?;
     }
     Ok(())
 }

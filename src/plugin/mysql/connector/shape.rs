@@ -4,7 +4,7 @@ use super::super::client::{ident, qualified};
 use super::super::ddl::{Passage, passage};
 use super::super::literal::{Cells, Impossible};
 use super::super::types::{MyType, is_native};
-use crate::data::{Column, LogicalType, TableName, TableVersion};
+use crate::data::{Column, LogicalType, Lossy, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::DELETED_AT;
 use arrow::array::RecordBatch;
@@ -131,6 +131,11 @@ impl Shape {
             return format!("UPDATE {} SET {DELETED_AT}=UTC_TIMESTAMP(6) WHERE {DELETED_AT} IS NULL AND ({}) IN (", self.quoted, names.join(","));
         }
         format!("DELETE FROM {} WHERE ({}) IN (", self.quoted, names.join(","))
+    }
+    /// A value becomes NULL, as was asked for: it is counted.
+    pub fn lost(&self, batch: &RecordBatch, row: usize, column: usize, lossy: &mut Lossy) {
+        let name = self.columns.get(column).map_or("?", |c| c.column.name.as_str());
+        lossy.note(name, 1, || key_text(&self.table, batch, row));
     }
     /// The error for a value that can't be held, naming table, column and key.
     pub fn impossible(&self, batch: &RecordBatch, row: usize, column: usize, why: Impossible) -> Error {

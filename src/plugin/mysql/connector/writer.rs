@@ -5,7 +5,7 @@ use super::super::wire::{Outcome, Wire};
 use super::prepare::{everything, uniques};
 use super::shape::{Shape, ShapeOptions};
 use super::{Settings, marks};
-use crate::data::{Content, Part, Rows, TableId, TableName, TableVersion, collapse};
+use crate::data::{Content, Lossy, Part, Rows, TableId, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate};
 use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
@@ -92,6 +92,12 @@ impl MyWriter {
     /// Counters of a table in this flush.
     pub(super) fn counts(&mut self, id: TableId) -> &mut Counts {
         self.flushed.tables.entry(id).or_default()
+    }
+    /// Values of a table that became NULL in this flush.
+    pub(super) fn lost(&mut self, id: TableId, lossy: &Lossy) {
+        if lossy.values() > 0 {
+            self.flushed.lossy.entry(id).or_default().add(lossy);
+        }
     }
     /// Name of the table that rows go to.
     pub(super) fn place(&self, t: &TargetTable) -> TableName {
