@@ -29,15 +29,16 @@ async fn readers_and_changes_meet_without_gap_or_overlap() {
             let tables = pipe.tables(&["a", "b"]).await;
             let mut anchor = pipe.anchor(AnchorKind::Durable, &tables, 2).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let stand = pipe.anchor(AnchorKind::Exact, &tables, 2).await;
+            let mut stand = pipe.anchor(AnchorKind::Exact, &tables, 2).await;
             let mut extractor = pipe.after(&anchor, &tables).await;
             let batches = until(&mut *extractor, &stand.position).await;
-            let (mut first, mut last) = (std::mem::take(&mut anchor.readers), stand.readers);
+            let (mut first, mut last) = (std::mem::take(&mut anchor.readers), std::mem::take(&mut stand.readers));
             for (i, table) in tables.iter().enumerate() {
                 let (_, mut rows) = scan(&mut first[i], table, 100).await;
-                for part in batches.iter().flat_map(|b| b.parts.iter().filter(|_| b.txns.iter().all(|t| stand.position.reached(&t.position)))) {
+                for (batch, part) in batches.iter().flat_map(|b| b.parts.iter().map(move |p| (b, p))) {
                     let Content::Rows(changed) = &part.content else { continue };
-                    for r in (0..changed.len()).filter(|_| part.table.name == table.name) {
+                    let before = |r: &usize| stand.position.reached(&batch.txns[changed.txn[*r] as usize].position);
+                    for r in (0..changed.len()).filter(|_| part.table.name == table.name).filter(before) {
                         let values = row_text(&changed.after, r);
                         let was = rows.insert(values[0].clone(), values.clone()).is_some();
                         assert_eq!(was, changed.ops[r] == Op::Update, "{values:?}: seen by the snapshot and by the changes, or by none");
