@@ -90,20 +90,20 @@ impl MyWriter {
 
     /// Makes the target hold the outcome.
     pub(super) async fn apply(&mut self, shape: &Arc<Shape>, m: &Merged) -> Result<()> {
-        let inheriting: Vec<usize> = m.base_keys.as_ref().map_or_else(Vec::new, |b| b.set.set_indices().collect());
         let partial = m.partial();
+        let lacks = |r: &usize| partial.as_ref().is_some_and(|p| p.value(*r));
+        let inheriting: Vec<usize> = m.base_keys.as_ref().map_or_else(Vec::new, |b| b.set.set_indices().filter(lacks).collect());
         // what is inherited is read from rows as they were before
         let inherited = self.inherited(shape, m, &inheriting).await?;
         self.delete(shape, &m.deletes, false, true).await?;
         self.put_inherited(shape, m, inherited).await?;
-        let is_whole = |r: &usize| partial.as_ref().is_none_or(|p| !p.value(*r));
-        let whole: Vec<usize> = (0..m.upserts.num_rows()).filter(is_whole).collect();
+        let whole: Vec<usize> = (0..m.upserts.num_rows()).filter(|r| !lacks(r)).collect();
         self.upsert(shape, &m.upserts, &whole).await?;
         for &r in &whole {
             let counts = self.counts(shape.table.id);
             if m.ops[r] == Op::Insert { counts.inserts += 1 } else { counts.updates += 1 }
         }
-        let rest: Vec<usize> = (0..m.upserts.num_rows()).filter(|r| !is_whole(r) && !inheriting.contains(r)).collect();
+        let rest: Vec<usize> = (0..m.upserts.num_rows()).filter(|r| lacks(r) && !inheriting.contains(r)).collect();
         self.update_parts(shape, m, &rest).await
     }
 

@@ -148,7 +148,8 @@ impl Shape {
 
 /// The key of a row, for messages: `key (id) = (5)`.
 pub fn key_text(table: &TableVersion, batch: &RecordBatch, row: usize) -> String {
-    if table.key.is_empty() || row >= batch.num_rows() {
+    // a batch of keys alone has other columns than the table
+    if table.key.is_empty() || row >= batch.num_rows() || batch.num_columns() != table.columns.len() {
         return format!("row {}", row + 1);
     }
     let options = arrow::util::display::FormatOptions::default().with_null("NULL");
