@@ -10,7 +10,7 @@ use super::ledger::{Note, Structure, Wish};
 use super::restart::Verdict;
 use super::provision::fetch;
 use super::session::{Context, Ended, Session};
-use super::snapshot::stage_mark;
+use super::snapshot::{latest, stage_mark};
 use super::state::TableState;
 use super::window::Window;
 use crate::chunk;
@@ -309,6 +309,10 @@ impl Aside {
         let mut reader = anchor.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
         self.copy(&mut reader, &mut writer, !exact).await?;
         drop((reader, anchor.hold));
+        if let (true, Some(window)) = (self.cx.ends.source_can().moving_readers, &mut window) {
+            window.end = window.end.clone().later(latest(&mut source, &self.cx.pipe).await?);
+            ready_from = ready_from.later(window.end.clone());
+        }
         self.reports.send_modify(|r| r.ready_from = Some(ready_from));
         self.catch_up(extractor, writer, window).await
     }

@@ -9,9 +9,11 @@ use super::session::{Control, Ended, Readers, Session};
 use super::state::{TableEvent, TableState};
 use super::status::Live;
 use crate::chunk::{self, Copied, StoredChunk};
-use crate::data::TableId;
+use crate::data::{Position, TableId};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::{Anchor, Chunk, Commit, Mark, MarkKind, Place, Scanner, TargetTable, Want, Writer, WriterRole, wire_allowed};
+use crate::plugin::{
+    Anchor, AnchorKind, AnchorRequest, Chunk, Commit, Mark, MarkKind, PipeRef, Place, Scanner, Source, TargetTable, Want, Writer, WriterRole, wire_allowed,
+};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -75,12 +77,21 @@ impl Session {
         let mut readers = Readers { readers: anchor.readers, _hold: anchor.hold };
         let ended = self.copy_chunks(&tables, &mut readers).await?;
         if ended.is_none() {
+            self.move_window().await?;
             self.end_snapshot().await?;
             if !self.cx.options.follows() {
                 return Ok(Some(Ended::Completed));
             }
         }
         Ok(ended)
+    }
+
+    /// Readers that moved on while they read are somewhere before this: E is here.
+    async fn move_window(&mut self) -> Result<()> {
+        if let (true, Some(window)) = (self.cx.ends.source_can().moving_readers, &mut self.window) {
+            window.end = window.end.clone().later(latest(&mut self.source, &self.cx.pipe).await?);
+        }
+        Ok(())
     }
 
     fn in_state(&self, state: TableState) -> Vec<TableId> {
@@ -212,6 +223,12 @@ impl Session {
         }
         Ok(Ended::Completed)
     }
+}
+
+/// The latest instant anything can have been read at.
+pub(super) async fn latest(source: &mut Box<dyn Source>, pipe: &PipeRef) -> Result<Position> {
+    let request = AnchorRequest { kind: AnchorKind::Instant, pipe: Some(pipe.clone()), tables: Vec::new(), readers: 0, options: None };
+    Ok(source.anchor(request).await?.position)
 }
 
 /// What is left of one table, after its list was stored.
