@@ -41,6 +41,8 @@ pub const NAMES: &[&str] = &[
     "after-confirm",
     // resync
     "before-swap",
+    "mongodb-journalled",
+    "mongodb-renamed",
     // care of lake tables
     "lake-compacted",
     "lake-checkpoint",

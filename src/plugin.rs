@@ -7,6 +7,8 @@
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod local;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 pub mod net;

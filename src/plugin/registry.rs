@@ -2,6 +2,8 @@
 
 #[cfg(feature = "lake")]
 use super::lake;
+#[cfg(feature = "mongodb")]
+use super::mongodb;
 #[cfg(feature = "mysql")]
 use super::mysql;
 #[cfg(feature = "postgres")]
@@ -18,6 +20,10 @@ pub static PLUGINS: &[&Plugin] = &[
     &mysql::SOURCE,
     #[cfg(feature = "mysql")]
     &mysql::EXTRACTOR,
+    #[cfg(feature = "mongodb")]
+    &mongodb::SOURCE,
+    #[cfg(feature = "mongodb")]
+    &mongodb::EXTRACTOR,
     &local::generator::SOURCE,
     &local::generator::EXTRACTOR,
     &local::memory::SOURCE,
@@ -28,6 +34,8 @@ pub static PLUGINS: &[&Plugin] = &[
     &postgres::connector::CONNECTOR,
     #[cfg(feature = "mysql")]
     &mysql::connector::CONNECTOR,
+    #[cfg(feature = "mongodb")]
+    &mongodb::connector::CONNECTOR,
     &processor::DO_NOTHING,
     &processor::FILTER,
     &processor::PROJECT,
