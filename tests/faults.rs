@@ -8,6 +8,7 @@ mod cuts;
 mod damage;
 mod ddl;
 mod disks;
+mod documents;
 mod drops;
 mod failpoints;
 mod history;

@@ -4,6 +4,8 @@ mod check;
 mod clients;
 mod faults;
 mod memory;
+mod mongodb_source;
+mod mongodb_target;
 mod mysql_source;
 mod mysql_target;
 mod postgres_source;

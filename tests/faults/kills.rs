@@ -25,7 +25,8 @@ pub struct Score {
 }
 
 impl Score {
-    fn print(&self, world: &World) {
+    /// Says what was done.
+    pub fn print(&self, world: &World) {
         println!("{} kills with seed {} in {} lives of the pipes, {} transactions at the source", self.cycles, world.seed, self.lives, world.workload.transactions());
         let (prepared, nested) = world.workload.prepared_and_nested();
         println!("  {prepared} of them prepared, {nested} with blocks in blocks; tables: {:?}", self.tables);
@@ -81,10 +82,10 @@ async fn tables(world: &mut World, score: &mut Score, left: &mut Left) -> Result
     Ok(())
 }
 
-/// One life: a snapshot that is killed again and again, changes likewise, and equal tables at the end.
-async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_changes: usize) -> Result<(), String> {
+/// One life: a snapshot that is killed again and again, changes likewise, and equal tables at the end. `extractor`: more options of it.
+pub async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_changes: usize, extractor: &str) -> Result<(), String> {
     let (chunk, parallelism) = (world.rng.random_range(300..3000), world.rng.random_range(1..=3));
-    world.create_pipes(&format!(", 'snapshot.chunk-rows' = '{chunk}', 'parallelism' = '{parallelism}'")).await;
+    world.create_pipes(&format!(", 'snapshot.chunk-rows' = '{chunk}', 'parallelism' = '{parallelism}'{extractor}")).await;
     // chunks that take their time, or the snapshot is over before it is hit
     world.slow = format!("after-chunk:delay={}", world.rng.random_range(20..120));
     world.server.kill();
@@ -137,7 +138,7 @@ pub async fn run_in(mut world: World, cycles: usize) -> (World, Score) {
     while score.cycles < cycles {
         let share = (cycles - score.cycles).min(IN_SNAPSHOT + IN_CHANGES);
         let in_snapshot = share * IN_SNAPSHOT / (IN_SNAPSHOT + IN_CHANGES);
-        let outcome = life(&mut world, &mut score, in_snapshot, share - in_snapshot).await;
+        let outcome = life(&mut world, &mut score, in_snapshot, share - in_snapshot, "").await;
         if outcome.is_err() {
             score.print(&world);
         }
