@@ -6,7 +6,7 @@ mod refusals;
 mod types;
 
 use crate::support::mysql::{Flavour, Mysql};
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
 use standpipe::config::Config;

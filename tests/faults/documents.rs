@@ -72,6 +72,9 @@ impl System for Documents {
     async fn restart(&self) {
         self.server.lock().await.boot().await;
     }
+    async fn processes(&self) -> Vec<u32> {
+        self.server.lock().await.processes()
+    }
     fn log(&self) -> PathBuf {
         self.log.clone()
     }

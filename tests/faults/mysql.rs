@@ -47,6 +47,9 @@ impl System for My {
     async fn restart(&self) {
         self.server.lock().await.boot().await;
     }
+    async fn processes(&self) -> Vec<u32> {
+        self.server.lock().await.processes()
+    }
     fn log(&self) -> PathBuf {
         self.log.clone()
     }

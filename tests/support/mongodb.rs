@@ -116,6 +116,10 @@ impl Mongo {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+    /// Every process of it.
+    pub fn processes(&self) -> Vec<u32> {
+        self.child.iter().map(|c| c.id()).collect()
+    }
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

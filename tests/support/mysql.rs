@@ -200,6 +200,10 @@ impl Mysql {
     pub fn log_path(&self) -> PathBuf {
         self.dir.path().join("log")
     }
+    /// Every process of it.
+    pub fn processes(&self) -> Vec<u32> {
+        self.child.iter().map(|c| c.id()).collect()
+    }
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

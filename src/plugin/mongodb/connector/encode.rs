@@ -4,8 +4,8 @@ use super::super::id;
 use super::super::raw::{self, Builder, Value, tag};
 use super::super::types::{fact, key_of};
 use super::super::parse;
-use super::typed::{Typed, lossy};
-use crate::data::{Column, LogicalType, TableVersion};
+use super::typed::{Typed, lossy, shown};
+use crate::data::{Column, LogicalType, Lossy, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::{OnLossy, Policies};
 use arrow::array::RecordBatch;
@@ -20,7 +20,7 @@ pub struct Shape {
     /// Per column.
     on_lossy: Vec<OnLossy>,
     /// Values that became NULL.
-    pub lossy: u64,
+    pub lossy: Lossy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Shape {
             _ => Form::Row,
         };
         let on_lossy = table.columns.iter().map(|c| policies.on_lossy(&table.name, &c.name)).collect();
-        Shape { table, form, on_lossy, lossy: 0 }
+        Shape { table, form, on_lossy, lossy: Lossy::default() }
     }
     /// The columns of a batch in the table's schema.
     pub fn columns<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Typed<'a>>> {
@@ -85,22 +85,26 @@ impl Shape {
             if column.generated || !has(i) || (self.form != Form::Row && table.key.contains(&i)) {
                 continue;
             }
-            self.push_value(out, &column.name, column, i, typed, row)?;
+            self.push_value(out, &column.name, i, typed, row, Some(columns))?;
         }
         Ok(())
     }
-    fn push_value(&mut self, out: &mut Builder, name: &str, column: &Column, place: usize, typed: &Typed<'_>, row: usize) -> Result<()> {
-        let on_lossy = self.on_lossy[place];
+    /// `of`: the row's columns, for the count of what is lost; a value of a key has none, as it can't become null.
+    fn push_value(&mut self, out: &mut Builder, name: &str, place: usize, typed: &Typed<'_>, row: usize, of: Option<&[Typed<'_>]>) -> Result<()> {
+        let (table, on_lossy) = (self.table.clone(), self.on_lossy[place]);
+        let column = &table.columns[place];
         let mut bytes = Vec::new();
         let as_text = on_lossy == OnLossy::Text && can_be_text(column);
         match typed.value(row, as_text, &mut bytes) {
             Ok(tag) => out.push(name, Value { tag, bytes: &bytes }),
-            Err(Some(e)) => return Err(e.with_detail(format!("Column \"{}\".", column.name)).for_table(self.table.name.to_string())),
-            Err(None) if on_lossy == OnLossy::Null => {
-                self.lossy += 1;
-                out.push(name, Value { tag: tag::NULL, bytes: &[] });
-            }
-            Err(None) => return Err(lossy(&self.table.name.to_string(), column, typed, row)),
+            Err(Some(e)) => return Err(e.with_detail(format!("Column \"{}\".", column.name)).for_table(table.name.to_string())),
+            Err(None) => match of {
+                Some(columns) if on_lossy == OnLossy::Null && !table.key.contains(&place) => {
+                    self.lossy.note(&column.name, 1, || key_text(&table, columns, row));
+                    out.push(name, Value { tag: tag::NULL, bytes: &[] });
+                }
+                _ => return Err(lossy(&table.name.to_string(), column, typed, row)),
+            },
         }
         Ok(())
     }
@@ -112,11 +116,11 @@ impl Shape {
                 let (tag, bytes) = id::read(text).map_err(|e| e.for_table(table.name.to_string()))?;
                 out.push("_id", Value { tag, bytes: &bytes });
             }
-            (_, [one], &[place]) => self.push_value(out, "_id", &table.columns[place], place, one, row)?,
+            (_, [one], &[place]) => self.push_value(out, "_id", place, one, row, None)?,
             (_, several, places) => {
                 let mut inner = Builder::default();
                 for (typed, &place) in several.iter().zip(places) {
-                    self.push_value(&mut inner, &table.columns[place].name, &table.columns[place], place, typed, row)?;
+                    self.push_value(&mut inner, &table.columns[place].name, place, typed, row, None)?;
                 }
                 let bytes = inner.finish();
                 out.push("_id", Value { tag: tag::DOCUMENT, bytes: &bytes });
@@ -130,6 +134,15 @@ impl Shape {
         self.push_id(&mut out, &key.iter().collect::<Vec<_>>(), row)?;
         Ok(out.finish())
     }
+}
+
+/// The key of a row, for messages: `key (id) = (5)`.
+fn key_text(table: &TableVersion, columns: &[Typed<'_>], row: usize) -> String {
+    if table.key.is_empty() {
+        return format!("row {}", row + 1);
+    }
+    let of = |text: fn(&TableVersion, &[Typed<'_>], usize, usize) -> String| table.key.iter().map(|&k| text(table, columns, k, row)).collect::<Vec<_>>().join(", ");
+    format!("key ({}) = ({})", of(|t, _, k, _| t.columns[k].name.clone()), of(|_, c, k, row| shown(&c[k], row)))
 }
 
 /// A column that `on-lossy = text` makes a text.

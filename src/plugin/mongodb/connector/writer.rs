@@ -94,8 +94,8 @@ impl MongoWriter {
     }
     pub(super) fn keep_shape(&mut self, place: Place, mut shape: Shape) {
         let lossy = std::mem::take(&mut shape.lossy);
-        if lossy > 0 {
-            self.counts(shape.table.id).lossy += lossy;
+        if lossy.values() > 0 {
+            self.flushed.lossy.entry(shape.table.id).or_default().add(&lossy);
         }
         self.shapes.insert((shape.table.id, place), shape);
     }
