@@ -65,7 +65,13 @@ async fn a_lost_position_is_found_out() {
     server.sql(&format!("ALTER PUBLICATION {slot} DROP TABLE u")).await;
     let e = refused(&pipe, &good).await;
     assert_eq!((e.kind(), e.table()), (Kind::PositionLost, Some("public.u")), "{e}");
+    // and put back: it was out for a while
     server.sql(&format!("ALTER PUBLICATION {slot} ADD TABLE ONLY u")).await;
+    let e = refused(&pipe, &good).await;
+    assert_eq!((e.kind(), e.table()), (Kind::PositionLost, Some("public.u")), "{e}");
+    // a copy taken anew sets that right
+    let u = tables.iter().filter(|t| t.name.name == "u").cloned().collect::<Vec<_>>();
+    drop(pipe.anchor(AnchorKind::Temporary, &u, 0).await);
     // the slot was moved on
     server.sql("INSERT INTO t VALUES (2)").await;
     server.sql(&format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")).await;
@@ -75,6 +81,11 @@ async fn a_lost_position_is_found_out() {
     assert!(refused(&pipe, &good).await.message().contains("is gone"));
     server.sql(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")).await;
     assert_eq!(refused(&pipe, &good).await.kind(), Kind::PositionLost);
+    // the publication was altered, for a while
+    let noted = server.value(&format!("SELECT obj_description(oid) FROM pg_publication WHERE pubname = '{slot}'")).await.expect("a note");
+    server.sql(&format!("ALTER PUBLICATION {slot} SET (publish = 'insert'); ALTER PUBLICATION {slot} SET (publish = 'insert, update, delete, truncate')")).await;
+    let e = refused(&pipe, &good).await;
+    assert!(noted.contains('/') && e.kind() == Kind::PositionLost && e.detail().is_some_and(|d| d.contains("publication written")), "{noted}: {e}");
     // the publication was made anew
     server.sql(&format!("DROP PUBLICATION {slot}; CREATE PUBLICATION {slot} FOR TABLE t, u")).await;
     assert_eq!(refused(&pipe, &good).await.kind(), Kind::PositionLost);
@@ -125,6 +136,25 @@ async fn left_overs_are_replaced_and_released() {
     let left = (EXTRACTOR.release)(down.request(), down.pipe.uuid).await;
     assert_eq!(left.len(), 2);
     assert!(left[0].statement.starts_with("SELECT pg_drop_replication_slot('standpipe_"), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_publication_that_leaves_something_out_is_refused() {
+    let server = Postgres::start(&[]).await;
+    server.sql("CREATE TABLE t (id int PRIMARY KEY, v int); CREATE PUBLICATION few FOR TABLE t WITH (publish = 'insert, update'); CREATE PUBLICATION part FOR TABLE t WHERE (id > 5); CREATE PUBLICATION narrow FOR TABLE t (id); CREATE PUBLICATION whole FOR ALL TABLES").await;
+    for (name, check) in [("few", Some("publication_operations")), ("part", Some("publication_filters")), ("narrow", Some("publication_filters")), ("whole", None)] {
+        let pipe = Pipe::new(&server, &[("publication-name", name)]);
+        let tables = pipe.tables(&["t"]).await;
+        let needs = Needs { changes: true, tables: tables.clone(), options: Some(pipe.options.clone()), ..Needs::default() };
+        let findings = pipe.source().check(&needs).await.expect("findings");
+        assert_eq!(failed(&findings), check.into_iter().collect::<Vec<_>>(), "{name}: {findings:#?}");
+        let begun = pipe.try_anchor(AnchorKind::Durable, &tables, 0).await;
+        assert_eq!(begun.err().map(|e| e.message().contains("leaves out")), check.map(|_| true), "{name}");
+    }
+    // what is published without deletes is enough for a pipe without them
+    let pipe = Pipe::new(&server, &[("publication-name", "few"), ("exclusion", "data.delete")]);
+    let needs = Needs { changes: true, tables: pipe.tables(&["t"]).await, options: Some(pipe.options.clone()), ..Needs::default() };
+    assert_eq!(failed(&pipe.source().check(&needs).await.expect("findings")), [""; 0]);
 }
 
 fn failed(findings: &[Finding]) -> Vec<&str> {

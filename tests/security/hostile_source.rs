@@ -139,7 +139,7 @@ async fn no_login_tells_a_hostile_server_the_password() {
         }
     }
     for (what, asks) in [("nothing", auth(0, b"")), ("clear text", auth(3, b""))] {
-        refused(what, Script::says([asks, welcome()].concat()), &[("require_auth", "scram-sha-256")]).await;
+        refused(what, Script::says([asks, welcome()].concat()), &[("require-auth", "scram-sha-256")]).await;
     }
     for challenge in ["r=other,s=c2FsdA==,i=4096", "r=,s=c2FsdA==,i=4096", "r=x,s=!!!,i=4096", "r=x,s=c2FsdA==,i=1", "r=x,s=c2FsdA==,i=4294967295", "r=x,s=c2FsdA==,i=-1", "r=x,s=c2FsdA==,i=99999999999999999999", "e=other-error", "", "i=,r=,s=", "\u{1F600}"] {
         let began = Instant::now();

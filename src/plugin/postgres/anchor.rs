@@ -88,6 +88,7 @@ async fn durable(target: &Target, config: &Config, request: &AnchorRequest) -> R
         if !lacking.is_empty() {
             return Err(publication::not_published(&names, &lacking));
         }
+        carries_all(&session, &names, &options, &request).await?;
         oid
     } else {
         let via_root = options.get("publish-via-partition-root").is_none() || options.flag("publish-via-partition-root");
@@ -108,12 +109,25 @@ async fn durable(target: &Target, config: &Config, request: &AnchorRequest) -> R
     Ok(Anchor { position: slot.consistent_point.position(), identity, readers, extractor: None, hold: Box::new(walsender) })
 }
 
+/// A publication that leaves something out is no beginning: it may have been altered since CREATE PIPE.
+async fn carries_all(session: &Session, names: &Names, options: &Options, request: &AnchorRequest) -> Result<()> {
+    let left = publication::left_out(session, &names.publication, Operations::new(options), &request.tables).await?;
+    if left == publication::LeftOut::default() {
+        return Ok(());
+    }
+    let all = left.operations.iter().map(|o| o.to_string()).chain(left.filtered.iter().map(|t| format!("rows or columns of {t}"))).collect::<Vec<_>>();
+    Err(Error::new(Kind::WrongPhase, format!("publication \"{}\" leaves out changes of the pipe's tables", names.publication))
+        .with_detail(format!("Left out: {}.", all.join(", ")))
+        .with_hint(format!("Run ALTER PUBLICATION {} SET (publish = '{}'), and SET TABLE without conditions and column lists, at the source.", names.publication, Operations::new(options).publish())))
+}
+
 async fn temporary(target: &Target, config: &Arc<Config>, request: AnchorRequest) -> Result<Anchor> {
     let (pipe, options) = for_pipe(&request)?;
     let mut names = Names::new(pipe.uuid, &options);
     let session = Session::connect(target, Access::Write).await?;
     let publication_oid = publication::oid(&session, &names.publication).await?.ok_or_else(|| no_publication(&names))?;
-    publication::add(&session, &names, &request.tables).await?;
+    publication::add(&session, &names, &request.tables, true).await?;
+    carries_all(&session, &names, &options, &request).await?;
     names.slot = passing_name();
     let mut walsender = Walsender::connect(target).await?;
     let who = walsender.identify().await?;

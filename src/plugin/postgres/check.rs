@@ -158,6 +158,16 @@ async fn user_publication(session: &Session, needs: &Needs, options: &Options, o
     let lacking: Vec<_> = publication::missing(&publication::tables(session, &names.publication).await?, &needs.tables).iter().map(|t| t.name.to_string()).collect();
     let hint = format!("Run ALTER PUBLICATION {} ADD TABLE {} at the source.", names.publication, lacking.join(", "));
     out.must("publication", lacking.is_empty(), if lacking.is_empty() { "carries every table".to_string() } else { format!("lacks {}", lacking.join(", ")) }, "every table of the pipe", hint);
+    let wanted = Operations::new(options);
+    let left = publication::left_out(session, &names.publication, wanted, &needs.tables).await?;
+    if !left.operations.is_empty() {
+        let hint = format!("Run ALTER PUBLICATION {} SET (publish = '{}') at the source.", names.publication, wanted.publish());
+        out.must("publication_operations", false, format!("leaves out {}", left.operations.join(", ")), "every operation of the pipe", hint);
+    }
+    if !left.filtered.is_empty() {
+        let hint = format!("Run ALTER PUBLICATION {} SET TABLE ... without conditions and column lists at the source; the pipe's filter and its processors choose rows and columns.", names.publication);
+        out.must("publication_filters", false, format!("leaves out rows or columns of {}", left.filtered.join(", ")), "whole tables", hint);
+    }
     Ok(())
 }
 

@@ -73,7 +73,7 @@ impl Target {
             schema: options.get("schema").map(str::to_string),
             ssl: SslMode::parse(word).ok_or_else(|| bad("sslmode"))?,
             root: options.get("sslrootcert").map(PathBuf::from),
-            login: Policy::new(options.get("require_auth"), config)?,
+            login: Policy::new(options.get("require-auth"), config)?,
             params: options.get("extparam").map(parse_params).transpose()?.unwrap_or_default(),
             application: pipe.map_or_else(|| "standpipe".to_string(), |p| format!("standpipe {}", p.name)),
             connect_timeout: config.duration("connect_timeout"),

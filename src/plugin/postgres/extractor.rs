@@ -56,6 +56,8 @@ pub struct PgExtractor {
     published: bool,
     /// When the followed tables were last looked at; None: this extractor is a side run's and too short-lived for that.
     looked: Option<Looked>,
+    /// Who wrote the publication when it was remembered.
+    altered: Option<String>,
 }
 
 /// When something was last done, if it was.
@@ -87,7 +89,7 @@ impl PgExtractor {
     /// Not connected. `target` says the pipe's name as application name.
     pub fn new(target: Target, config: Arc<Config>, pipe: PipeRef, options: Options) -> PgExtractor {
         let names = Names::new(pipe.uuid, &options);
-        PgExtractor { target, config, pipe, options, names, session: None, prepared: None, live: None, followed: Vec::new(), leaving: Vec::new(), published: true, looked: None }
+        PgExtractor { target, config, pipe, options, names, session: None, prepared: None, live: None, followed: Vec::new(), leaving: Vec::new(), published: true, looked: None, altered: None }
     }
     /// Goes on from a temporary slot; its stream starts with the first `next`.
     pub(super) fn begin_at(&mut self, walsender: Walsender, names: Names, from: Lsn, identity: Identity) {
@@ -149,7 +151,7 @@ impl PgExtractor {
             return Ok(());
         }
         let session = connected(&mut self.session, &self.target, Access::Write).await?;
-        publication::add(session, &self.names, &self.followed).await?;
+        publication::add(session, &self.names, &self.followed, false).await?;
         if !self.leaving.is_empty() {
             publication::remove(session, &self.names, &self.leaving).await?;
             self.leaving.clear();

@@ -1,7 +1,7 @@
 //! Facts that say whether a source is still the one that was read.
 
 use super::client::{Session, failed};
-use super::publication::Names;
+use super::publication::{self, Names};
 use super::walsender::Identified;
 use crate::error::Result;
 use crate::plugin::Identity;
@@ -18,6 +18,8 @@ pub mod fact {
     pub const SLOT: &str = "slot";
     /// Publication, by OID and name: one that was dropped and made anew did not carry what happened between.
     pub const PUBLICATION: &str = "publication";
+    /// Who wrote the publication's row: one that was altered did not carry what it left out for a while.
+    pub const ALTERED: &str = "publication written by transaction";
 }
 
 /// What identifies a server as a whole.
@@ -35,5 +37,6 @@ pub(super) async fn identity(session: &Session, who: &Identified, names: &Names,
         (fact::SLOT.to_string(), names.slot.clone()),
         (fact::PUBLICATION.to_string(), format!("{publication_oid} {}", names.publication)),
     ]);
+    all.extend(publication::version(session, &names.publication).await?.map(|version| (fact::ALTERED.to_string(), version)));
     Ok(all)
 }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// First version with `publish_via_partition_root`.
 const VIA_ROOT: u32 = 130_000;
+/// First version whose publications can leave out rows and columns of a table.
+const FILTERS: u32 = 150_000;
 
 /// Slot and publication of a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +69,12 @@ impl Operations {
     pub fn truncate(self) -> bool {
         self.delete
     }
-    fn publish(self) -> String {
-        let words = [(self.insert, "insert"), (self.update, "update"), (self.delete, "delete"), (self.truncate(), "truncate")];
-        words.iter().filter(|(on, _)| *on).map(|(_, w)| *w).collect::<Vec<_>>().join(", ")
+    /// As the option `publish` names them.
+    pub fn publish(self) -> String {
+        self.words().into_iter().filter(|(on, _)| *on).map(|(_, w)| w).collect::<Vec<_>>().join(", ")
+    }
+    fn words(self) -> [(bool, &'static str); 4] {
+        [(self.insert, "insert"), (self.update, "update"), (self.delete, "delete"), (self.truncate(), "truncate")]
     }
 }
 
@@ -98,38 +103,98 @@ pub async fn oid(session: &Session, name: &str) -> Result<Option<u32>> {
     Ok(row.map_err(failed("could not look for the publication"))?.map(|r| r.get(0)))
 }
 
-/// A publication's comment: the tables that we put into it. One that is in the comment and not in the publication was taken out by somebody
-/// else, and its changes since then are lost.
-fn note(name: &str, oids: &BTreeSet<u32>) -> Result<String> {
-    let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-    Ok(format!("COMMENT ON PUBLICATION {} IS {}", ident(name)?, literal(&format!("{NOTE}{list}"))?))
-}
+/// The tables that we put into a publication, each with the OID of its row in `pg_publication_rel`: one that was taken out and put back, or was given
+/// a filter, has another. None: not known, as a version before noted it.
+type Noted = BTreeMap<u32, Option<u32>>;
+
 const NOTE: &str = "made by Standpipe for tables ";
 
-/// The tables that we put into a publication, by its comment.
-async fn noted(session: &Session, name: &str) -> Result<BTreeSet<u32>> {
+/// A publication's comment says what is noted. A table in the comment that the publication has no more, or has anew, was taken out by somebody else,
+/// and its changes meanwhile are lost.
+async fn note(session: &Session, name: &str, noted: &Noted) -> Result<()> {
+    let sql = format!("COMMENT ON PUBLICATION {} IS {}", ident(name)?, literal(&note_text(noted))?);
+    session.batch_execute(&sql).await.map_err(failed("could not note the publication's tables"))
+}
+
+fn note_text(noted: &Noted) -> String {
+    let one = |(table, row): (&u32, &Option<u32>)| row.map_or_else(|| table.to_string(), |row| format!("{table}/{row}"));
+    format!("{NOTE}{}", noted.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+fn read_note(text: &str) -> Noted {
+    let one = |item: &str| match item.split_once('/') {
+        Some((table, row)) => Some((table.parse().ok()?, Some(row.parse().ok()?))),
+        None => Some((item.parse().ok()?, None)),
+    };
+    text.strip_prefix(NOTE).unwrap_or_default().split(' ').filter_map(one).collect()
+}
+
+async fn noted(session: &Session, name: &str) -> Result<Noted> {
     let sql = "SELECT pg_catalog.obj_description(oid, 'pg_publication') FROM pg_catalog.pg_publication WHERE pubname = $1";
     let row = session.query_opt(sql, &[&name]).await.map_err(failed("could not read the publication"))?;
     let text: Option<String> = row.and_then(|r| r.get(0));
-    Ok(text.as_deref().and_then(|t| t.strip_prefix(NOTE)).unwrap_or_default().split(' ').filter_map(|n| n.parse().ok()).collect())
+    Ok(text.as_deref().map(read_note).unwrap_or_default())
+}
+
+/// The rows of `pg_publication_rel` for these tables.
+async fn members(session: &Session, name: &str, tables: &[Arc<TableVersion>]) -> Result<Noted> {
+    let all: Vec<u32> = oids(tables).into_iter().collect();
+    let sql = "SELECT r.prrelid, r.oid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1 AND r.prrelid = ANY ($2)";
+    let rows = session.query(sql, &[&name, &all]).await.map_err(failed("could not read the publication's tables"))?;
+    Ok(rows.iter().map(|r| (r.get(0), Some(r.get(1)))).collect())
 }
 
 fn oids(tables: &[Arc<TableVersion>]) -> BTreeSet<u32> {
     tables.iter().filter_map(|t| u32::try_from(t.source_id).ok()).collect()
 }
 
-/// Tables that somebody else took out of the pipe's own publication. Ones that exist no more are not meant.
+/// Tables that somebody else took out of the pipe's own publication, for good or for a while. Ones that exist no more are not meant.
 pub async fn taken_out(session: &Session, names: &Names, wanted: &[Arc<TableVersion>]) -> Result<Vec<Arc<TableVersion>>> {
-    let lacking = missing(&tables(session, &names.publication).await?, wanted);
-    if lacking.is_empty() {
-        return Ok(lacking);
+    let (noted, members) = (noted(session, &names.publication).await?, members(session, &names.publication, wanted).await?);
+    let published = tables(session, &names.publication).await?;
+    let id = |t: &Arc<TableVersion>| u32::try_from(t.source_id).unwrap_or(0);
+    let is_another = |id: u32| noted.get(&id).copied().flatten().is_some_and(|row| members.get(&id) != Some(&Some(row)));
+    let lost = wanted.iter().filter(|t| noted.contains_key(&id(t)) && (!published.contains(&id(t)) || is_another(id(t)))).cloned().collect::<Vec<_>>();
+    if lost.is_empty() {
+        return Ok(lost);
     }
-    let noted = noted(session, &names.publication).await?;
-    let all: Vec<u32> = oids(&lacking).into_iter().collect();
+    let all: Vec<u32> = oids(&lost).into_iter().collect();
     let rows = session.query("SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1)", &[&all]).await.map_err(failed("could not look for the tables"))?;
     let there: BTreeSet<u32> = rows.iter().map(|r| r.get(0)).collect();
-    let lost = |t: &Arc<TableVersion>| u32::try_from(t.source_id).is_ok_and(|id| there.contains(&id) && noted.contains(&id));
-    Ok(lacking.into_iter().filter(lost).collect())
+    Ok(lost.into_iter().filter(|t| there.contains(&id(t))).collect())
+}
+
+/// What a publication leaves out of the tables' changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Operations that are wanted and not published.
+    pub operations: Vec<&'static str>,
+    /// Tables with a condition for their rows, or a list of their columns.
+    pub filtered: Vec<String>,
+}
+
+/// Looks for what a publication leaves out. Nobody's own publication should: what it leaves out is not removed from what was copied.
+pub async fn left_out(session: &Session, name: &str, wanted: Operations, tables: &[Arc<TableVersion>]) -> Result<LeftOut> {
+    let what = "could not read what the publication carries";
+    let row = session.query_opt("SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_catalog.pg_publication WHERE pubname = $1", &[&name]).await.map_err(failed(what))?;
+    let Some(row) = row else { return Ok(LeftOut::default()) };
+    let operations = wanted.words().into_iter().enumerate().filter(|(i, (on, _))| *on && !row.get::<_, bool>(*i)).map(|(_, (_, word))| word).collect();
+    let mut filtered = Vec::new();
+    if session.version() >= FILTERS {
+        let all: Vec<u32> = oids(tables).into_iter().collect();
+        let sql = "SELECT r.prrelid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
+                   WHERE p.pubname = $1 AND r.prrelid = ANY ($2) AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)";
+        let rows = session.query(sql, &[&name, &all]).await.map_err(failed(what))?;
+        let found: BTreeSet<i64> = rows.iter().map(|r| i64::from(r.get::<_, u32>(0))).collect();
+        filtered = tables.iter().filter(|t| i64::try_from(t.source_id).is_ok_and(|id| found.contains(&id))).map(|t| t.name.to_string()).collect();
+    }
+    Ok(LeftOut { operations, filtered })
+}
+
+/// A number that changes with every ALTER PUBLICATION but those of its tables: the transaction that wrote its row.
+pub async fn version(session: &Session, name: &str) -> Result<Option<String>> {
+    let row = session.query_opt("SELECT xmin::text FROM pg_catalog.pg_publication WHERE pubname = $1", &[&name]).await;
+    Ok(row.map_err(failed("could not look for the publication"))?.map(|r| r.get(0)))
 }
 
 /// Makes a pipe's publication; what an earlier attempt left under its name is replaced. Gives its OID.
@@ -139,8 +204,14 @@ pub async fn create(session: &Session, names: &Names, tables: &[Arc<TableVersion
     let list = tables.iter().map(|t| listed(t)).collect::<Result<Vec<_>>>()?.join(", ");
     let list = if list.is_empty() { list } else { format!(" FOR TABLE {list}") };
     let root = if session.version() >= VIA_ROOT { format!(", publish_via_partition_root = {via_root}") } else { String::new() };
-    let sql = format!("DROP PUBLICATION IF EXISTS {name}; CREATE PUBLICATION {name}{list} WITH (publish = {}{root}); {}", literal(&operations.publish())?, note(&names.publication, &oids(tables))?);
-    session.batch_execute(&sql).await.map_err(failed(what())).map_err(owner_hint)?;
+    let sql = format!("DROP PUBLICATION IF EXISTS {name}; CREATE PUBLICATION {name}{list} WITH (publish = {}{root})", literal(&operations.publish())?);
+    alone(session, &names.publication).await?;
+    let made = async {
+        session.batch_execute(&sql).await.map_err(failed(what())).map_err(owner_hint)?;
+        note(session, &names.publication, &members(session, &names.publication, tables).await?).await
+    };
+    let made = made.await;
+    end(session, made).await?;
     oid(session, &names.publication).await?.ok_or_else(|| Error::internal(what()))
 }
 
@@ -182,30 +253,33 @@ async fn end(session: &Session, done: Result<()>) -> Result<()> {
     }
 }
 
-/// Adds to a pipe's own publication the tables that it lacks.
-pub async fn add(session: &Session, names: &Names, wanted: &[Arc<TableVersion>]) -> Result<()> {
-    if missing(&tables(session, &names.publication).await?, wanted).is_empty() {
-        return Ok(());
-    }
-    alone(session, &names.publication).await?;
-    end(session, add_alone(session, names, wanted).await).await
-}
-
-async fn add_alone(session: &Session, names: &Names, wanted: &[Arc<TableVersion>]) -> Result<()> {
-    let lacking = missing(&tables(session, &names.publication).await?, wanted);
-    if lacking.is_empty() {
+/// Adds to a pipe's own publication the tables that it lacks. Those that somebody took out stay out, as their changes meanwhile are lost, unless
+/// they are copied `anew` from now on.
+pub async fn add(session: &Session, names: &Names, wanted: &[Arc<TableVersion>], anew: bool) -> Result<()> {
+    if !anew && missing(&tables(session, &names.publication).await?, wanted).is_empty() {
         return Ok(());
     }
     if names.publication_given {
-        return Err(not_published(names, &lacking));
+        let lacking = missing(&tables(session, &names.publication).await?, wanted);
+        return if lacking.is_empty() { Ok(()) } else { Err(not_published(names, &lacking)) };
     }
+    alone(session, &names.publication).await?;
+    end(session, add_alone(session, names, wanted, anew).await).await
+}
+
+async fn add_alone(session: &Session, names: &Names, wanted: &[Arc<TableVersion>], anew: bool) -> Result<()> {
+    let name = &names.publication;
+    let before = noted(session, name).await?;
+    let mut lacking = missing(&tables(session, name).await?, wanted);
+    lacking.retain(|t| anew || !u32::try_from(t.source_id).is_ok_and(|id| before.contains_key(&id)));
     let there = listed_now(session, &lacking).await?;
-    if there.is_empty() {
-        return Ok(());
+    if !there.is_empty() {
+        let sql = format!("ALTER PUBLICATION {} ADD TABLE {}", ident(name)?, list(there));
+        session.batch_execute(&sql).await.map_err(failed("could not add tables to the pipe's publication")).map_err(owner_hint)?;
     }
-    let all = noted(session, &names.publication).await?.into_iter().chain(there.keys().copied()).collect();
-    let sql = format!("ALTER PUBLICATION {} ADD TABLE {}; {}", ident(&names.publication)?, list(there), note(&names.publication, &all)?);
-    session.batch_execute(&sql).await.map_err(failed("could not add tables to the pipe's publication")).map_err(owner_hint)
+    let mut now = before.clone();
+    now.extend(members(session, name, if anew { wanted } else { &lacking }).await?);
+    if now == before { Ok(()) } else { note(session, name, &now).await }
 }
 
 /// Takes tables out of a pipe's own publication; ones that are out already stay so.
@@ -221,9 +295,13 @@ async fn remove_alone(session: &Session, names: &Names, gone: &[Arc<TableVersion
     let published = tables(session, &names.publication).await?;
     let mut there = listed_now(session, gone).await?;
     there.retain(|oid, _| published.contains(oid));
-    let rest: BTreeSet<u32> = noted(session, &names.publication).await?.difference(&oids(gone)).copied().collect();
-    let drop = if there.is_empty() { String::new() } else { format!("ALTER PUBLICATION {} DROP TABLE {}; ", ident(&names.publication)?, list(there)) };
-    session.batch_execute(&(drop + &note(&names.publication, &rest)?)).await.map_err(failed("could not take tables out of the pipe's publication"))
+    let (mut rest, gone) = (noted(session, &names.publication).await?, oids(gone));
+    rest.retain(|table, _| !gone.contains(table));
+    if !there.is_empty() {
+        let sql = format!("ALTER PUBLICATION {} DROP TABLE {}", ident(&names.publication)?, list(there));
+        session.batch_execute(&sql).await.map_err(failed("could not take tables out of the pipe's publication"))?;
+    }
+    note(session, &names.publication, &rest).await
 }
 
 /// The error for tables that the user's publication lacks.
@@ -249,6 +327,14 @@ mod tests {
         assert_eq!(of("data", "data.delete").publish(), "insert, update");
         assert_eq!(of("data.insert, schema", "").publish(), "insert");
         assert_eq!(of("schema", "").publish(), "");
+    }
+
+    #[test]
+    fn a_note_says_what_it_said_before() {
+        let noted = Noted::from([(16384, Some(16400)), (16390, None)]);
+        assert_eq!(note_text(&noted), "made by Standpipe for tables 16384/16400 16390");
+        assert_eq!(read_note(&note_text(&noted)), noted);
+        assert_eq!((read_note("made by Standpipe for tables "), read_note("a comment of somebody else")), (Noted::new(), Noted::new()));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const CONNECTION: &[Opt] = &[
         ..Opt::TEXT
     },
     Opt { name: "sslrootcert", doc: "file of trusted authorities (PEM); by default the system's", ..Opt::TEXT },
-    Opt { name: "require_auth", doc: "ways to log in that the server may ask for, with commas: password, md5, scram-sha-256, none; by default not the first two, but for a verified server", ..Opt::TEXT },
+    Opt { name: "require-auth", doc: "libpq's require_auth: ways to log in that the server may ask for, with commas: password, md5, scram-sha-256, none; by default not the first two, but for a verified server", ..Opt::TEXT },
     Opt { name: "extparam", doc: "further start-up parameters: name=value&name=value", ..Opt::TEXT },
     Opt { name: "warehouse", doc: "warehouse of a PieCloudDB; it is shown and not used", ..Opt::TEXT },
 ];

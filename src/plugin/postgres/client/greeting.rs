@@ -44,7 +44,7 @@ impl Policy {
         let words = |text: &str| text.split(',').map(|w| w.trim().to_ascii_lowercase()).filter(|w| !w.is_empty()).collect::<Vec<_>>();
         let methods = methods.map(words).filter(|m| !m.is_empty());
         if let Some(unknown) = methods.iter().flatten().find(|m| !METHODS.contains(&m.as_str())) {
-            let e = Error::new(Kind::BadOption, "invalid value for option \"require_auth\"").with_detail(format!("There is no \"{unknown}\"."));
+            let e = Error::new(Kind::BadOption, "invalid value for option \"require-auth\"").with_detail(format!("There is no \"{unknown}\"."));
             return Err(e.with_hint(format!("Use some of {}, with commas.", METHODS.join(", "))));
         }
         let bound = |name: &str| u64::try_from(config.integer(name)).unwrap_or(u64::MAX);
@@ -134,10 +134,10 @@ impl Greeting {
         }
         let e = Error::new(Kind::Refused, format!("{} {what}", self.place));
         Err(match &self.policy.methods {
-            Some(list) => e.with_detail(format!("The option require_auth of the source is {}.", list.join(","))),
+            Some(list) => e.with_detail(format!("The option require-auth of the source is {}.", list.join(","))),
             None => e
                 .with_detail("Whoever answers there could learn the password.")
-                .with_hint(format!("Use scram-sha-256 at the server, or sslmode = 'verify-full' for the source; require_auth = '{method}' allows it as it is.")),
+                .with_hint(format!("Use scram-sha-256 at the server, or sslmode = 'verify-full' for the source; require-auth = '{method}' allows it as it is.")),
         })
     }
 
@@ -280,12 +280,12 @@ mod tests {
         for code in [CLEARTEXT, MD5] {
             assert_eq!(asks(greeting(&[], false), &[code, OK]).expect_err("a stranger").kind(), Kind::Refused);
             assert!(asks(greeting(&[], true), &[code, OK]).is_ok());
-            assert!(asks(greeting(&[("require_auth", "MD5, password")], false), &[code, OK]).is_ok());
+            assert!(asks(greeting(&[("require-auth", "MD5, password")], false), &[code, OK]).is_ok());
         }
-        let scram_alone = || greeting(&[("require_auth", "scram-sha-256")], true);
+        let scram_alone = || greeting(&[("require-auth", "scram-sha-256")], true);
         assert!([OK, CLEARTEXT, MD5].iter().all(|code| asks(scram_alone(), &[*code]).is_err()));
         assert!(asks(scram_alone(), &[SASL, SASL_CONTINUE, SASL_FINAL, OK]).is_ok());
-        let options = Options::from_pairs([("host", "h"), ("database", "d"), ("user", "u"), ("require_auth", "kerberos")]);
+        let options = Options::from_pairs([("host", "h"), ("database", "d"), ("user", "u"), ("require-auth", "kerberos")]);
         assert!(Target::new(&options, &Config::default(), None).is_err());
     }
 

@@ -66,6 +66,11 @@ impl PgWriter {
             Some(old) => {
                 let own = self.owned.contains_key(&name);
                 let keep = !own && prepared.has_rows && self.settings.on_rows == OnRows::Append;
+                if prepared.has_rows && !keep && survey.is_shared(&name) {
+                    let e = Error::new(Kind::InUse, format!("table {} is shared with another pipe and can't be emptied", t.target));
+                    let hint = "Empty it at the target, or take it out of one of the pipes.";
+                    return Err(e.with_hint(hint).for_table(t.table.name.to_string()).into());
+                }
                 let plain = old.owned && !keep && self.is_plain(old.oid).await?;
                 // a table of the pipe's own that has another structure stays as long as it can take the rows
                 let ours = plain && own && self.settings.create_table;

@@ -3,7 +3,7 @@
 
 use super::super::client::{Session, failed};
 use super::super::identity::{self, fact};
-use super::super::publication;
+use super::super::publication::{self, Operations};
 use super::*;
 
 impl PgExtractor {
@@ -22,7 +22,8 @@ impl PgExtractor {
         let publication_oid = publication_oid.ok_or_else(|| position_lost(format!("publication \"{}\" is gone at the source", self.names.publication)))?;
         same(&from.identity, &identity::identity(session, &who, &self.names, publication_oid).await?)?;
         slot_is_there(session, &self.names).await?;
-        everything_published(session, &self.names, &from.tables).await?;
+        everything_published(session, &self.names, Operations::new(&self.options), &from.tables).await?;
+        self.altered = from.identity.get(fact::ALTERED).cloned();
         let stream = self.start(Some(walsender)).await?;
         // held from here on
         let session = connected(&mut self.session, &self.target, Access::Write).await?;
@@ -70,7 +71,8 @@ impl PgExtractor {
         let look = async {
             let session = connected(&mut self.session, &self.target, Access::Write).await?;
             if !first {
-                everything_published(session, &self.names, &self.followed).await?;
+                unaltered(session, &self.names, self.altered.as_deref()).await?;
+                everything_published(session, &self.names, Operations::new(&self.options), &self.followed).await?;
             }
             same_tables(session, &self.followed).await
         };
@@ -123,7 +125,23 @@ async fn slot_is_there(session: &Session, names: &Names) -> Result<()> {
 /// First version with `pg_replication_slots.wal_status`.
 const WAL_STATUS: u32 = 130_000;
 
-async fn everything_published(session: &Session, names: &Names, tables: &[Arc<TableVersion>]) -> Result<()> {
+/// Nobody has changed what the publication carries since it was remembered.
+async fn unaltered(session: &Session, names: &Names, known: Option<&str>) -> Result<()> {
+    let Some(known) = known else { return Ok(()) };
+    if publication::version(session, &names.publication).await?.as_deref() == Some(known) {
+        return Ok(());
+    }
+    Err(position_lost(format!("publication \"{}\" was altered or dropped at the source: what it left out meanwhile is lost", names.publication)))
+}
+
+async fn everything_published(session: &Session, names: &Names, operations: Operations, tables: &[Arc<TableVersion>]) -> Result<()> {
+    let left = publication::left_out(session, &names.publication, operations, tables).await?;
+    if !left.operations.is_empty() {
+        return Err(position_lost(format!("publication \"{}\" does not carry every operation: {} is lost", names.publication, left.operations.join(", "))));
+    }
+    if let Some(table) = left.filtered.first() {
+        return Err(position_lost(format!("publication \"{}\" leaves out rows or columns of {table}, whose changes are lost", names.publication)).for_table(table.clone()));
+    }
     let lacking = if names.publication_given {
         publication::missing(&publication::tables(session, &names.publication).await?, tables)
     } else {
@@ -132,8 +150,8 @@ async fn everything_published(session: &Session, names: &Names, tables: &[Arc<Ta
     let list: Vec<_> = lacking.iter().map(|t| t.name.to_string()).collect();
     match list.as_slice() {
         [] => Ok(()),
-        [one] => Err(position_lost(format!("publication \"{}\" no longer carries {one}, whose changes are lost", names.publication)).for_table(one.clone())),
-        many => Err(position_lost(format!("publication \"{}\" no longer carries {} tables, whose changes are lost", names.publication, many.len())).with_detail(many.join(", "))),
+        [one] => Err(position_lost(format!("table {one} was taken out of publication \"{}\": changes of it are lost", names.publication)).for_table(one.clone())),
+        many => Err(position_lost(format!("{} tables were taken out of publication \"{}\": changes of them are lost", many.len(), names.publication)).with_detail(many.join(", "))),
     }
 }
 
