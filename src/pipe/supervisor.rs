@@ -77,6 +77,8 @@ struct Entry {
     version: AtomicU64,
     /// The definition that the running session was made from.
     definition: Mutex<Option<Definition>>,
+    /// Held while CREATE takes the position: a START at the same time waits for it, or both would take one, each in the place of the other.
+    anchoring: tokio::sync::Mutex<()>,
 }
 
 /// What makes a session begin again when it changes. Tables are not in it: they come and go by requests.
@@ -185,7 +187,7 @@ impl PipeSupervisor {
             live.restore(connection, fault);
             self.list_tables(pipe, &live);
             let version = status.as_ref().map_or(0, |s| s.desired_version);
-            Arc::new(Entry { live, control: watch::channel(Control::Run).0, task: Mutex::default(), version: AtomicU64::new(version), definition: Mutex::default() })
+            Arc::new(Entry { live, control: watch::channel(Control::Run).0, task: Mutex::default(), version: AtomicU64::new(version), definition: Mutex::default(), anchoring: tokio::sync::Mutex::default() })
         };
         pipes.entry(pipe.uuid).or_insert_with(make).clone()
     }
@@ -315,6 +317,7 @@ impl PipeSupervisor {
         let (mut runner, mut failures, mut told): (Option<Runner>, Vec<(TableId, Fault)>, Told) = (None, Vec::new(), Told::default());
         ledger.note(Note::Event { event: "started", detail: String::new() });
         self.note_status(entry);
+        drop(entry.anchoring.lock().await);
         loop {
             let Ok(_slot) = self.slots.clone().acquire_owned().await else { return Some(ConnectionEvent::Stopped) };
             let context = match self.context(uuid, entry) {
@@ -411,6 +414,8 @@ impl PipeSupervisor {
         let snapshot = self.catalog.snapshot();
         let pipe = snapshot.get::<Pipes>(&uuid).ok_or_else(|| Error::new(Kind::UndefinedObject, "the pipe is gone"))?;
         let entry = self.entry_of(&pipe);
+        let _alone = entry.anchoring.lock().await;
+        // it was started meanwhile, and takes its position itself
         if entry.is_running() {
             return Ok(());
         }
