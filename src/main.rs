@@ -115,10 +115,14 @@ fn run(command: &str, settings: Settings) -> Result<()> {
             _ => server::serve(config).await,
         }
     });
-    // what still runs at the end must not hold the process
-    runtime.shutdown_background();
+    // What still runs at the end must not hold the process for long. Threads that end meanwhile are joined: letting go of one while it ends, as
+    // shutdown_background does, can touch its memory after it is gone (glibc bug 19951), and then the process ends by a signal.
+    runtime.shutdown_timeout(AT_EXIT);
     outcome
 }
+
+/// How long the process's end waits for what runs on its threads.
+const AT_EXIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The file with which Linux is told what of a process's memory a core dump holds (core(5)).
 const CORE_DUMP_FILTER: &str = "/proc/self/coredump_filter";
