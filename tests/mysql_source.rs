@@ -90,7 +90,7 @@ async fn until(extractor: &mut dyn Extractor, position: &Position) -> Vec<Batch>
     let mut out = Vec::new();
     for _ in 0..200 {
         let batch = extractor.next(&LIMIT).await.expect("a batch").expect("it never ends");
-        let reached = batch.ends_transaction && batch.position.reached(position);
+        let reached = batch.position.reached(position);
         out.push(batch);
         if reached {
             return out;

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB as a target, against real servers.
 
 mod delivery;
+mod keys;
 mod outcomes;
 mod structures;
 

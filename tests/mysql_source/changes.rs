@@ -10,6 +10,16 @@ async fn one_table(server: &Mysql) -> (Pipe, Vec<Arc<TableVersion>>, Anchor) {
     (pipe, tables, anchor)
 }
 
+/// The next error.
+async fn refusal(extractor: &mut dyn Extractor) -> standpipe::error::Error {
+    for _ in 0..50 {
+        if let Err(e) = extractor.next(&LIMIT).await {
+            return e;
+        }
+    }
+    panic!("nothing was refused");
+}
+
 #[tokio::test]
 async fn rows_keys_and_truncates() {
     for flavour in BOTH {
@@ -103,6 +113,78 @@ async fn structures_change_in_the_middle() {
             "t+ 5,5,e",
         ];
         assert_eq!(seen, want, "{flavour:?} {settings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_structure_that_no_row_has_shown_is_known_after_a_break() {
+    for flavour in BOTH {
+        let server = Mysql::start(flavour, &[]).await;
+        let (pipe, tables, anchor) = one_table(&server).await;
+        let mut extractor = pipe.after(&anchor, &tables).await;
+        server.sql("ALTER TABLE t CHANGE COLUMN n m int").await;
+        let batches = until(&mut *extractor, &end(&pipe).await).await;
+        assert!(changes(&batches).is_empty());
+        drop(extractor);
+        let from = resume(&batches.last().expect("one").position, &anchor.identity, witness(&batches), &tables);
+        let mut extractor = pipe.try_after(&from).await.expect("goes on");
+        server.sql("INSERT INTO t VALUES (2, 2, 'b')").await;
+        let seen = changes(&until(&mut *extractor, &end(&pipe).await).await);
+        assert_eq!(seen, ["t [Rename { from: \"n\", to: \"m\" }]", "t+ 2,2,b"], "{flavour:?}");
+    }
+}
+
+#[tokio::test]
+async fn columns_may_change_places() {
+    for flavour in BOTH {
+        let server = Mysql::start(flavour, &[]).await;
+        server.sql("CREATE TABLE t (id int primary key, a int, b int)").await;
+        let pipe = Pipe::new(&server, &[]);
+        let tables = pipe.tables(&["t"]).await;
+        let anchor = pipe.anchor(AnchorKind::Durable, &tables, 1).await;
+        server.sql("ALTER TABLE t MODIFY b int AFTER id; INSERT INTO t (id, a, b) VALUES (1, 10, 20)").await;
+        let mut extractor = pipe.after(&anchor, &tables).await;
+        let batches = until(&mut *extractor, &end(&pipe).await).await;
+        assert_eq!(changes(&batches), ["t []", "t+ 1,20,10"], "{flavour:?}");
+        let last = batches.iter().flat_map(|b| &b.parts).last().expect("rows");
+        assert_eq!(last.table.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["id", "b", "a"], "{flavour:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_structure_that_changed_before_the_anchor_is_looked_up() {
+    let server = Mysql::mariadb(&[]).await;
+    server.sql("CREATE TABLE t (id int primary key, a int, b int)").await;
+    let pipe = Pipe::new(&server, &[]);
+    let tables = pipe.tables(&["t"]).await;
+    server.sql("ALTER TABLE t MODIFY b int AFTER id").await;
+    let anchor = pipe.anchor(AnchorKind::Durable, &tables, 1).await;
+    server.sql("INSERT INTO t (id, a, b) VALUES (1, 10, 20)").await;
+    let mut extractor = pipe.after(&anchor, &tables).await;
+    assert_eq!(changes(&until(&mut *extractor, &end(&pipe).await).await), ["t []", "t+ 1,20,10"]);
+}
+
+#[tokio::test]
+async fn rows_that_go_with_a_partition_fail_their_table() {
+    let server = Mysql::mariadb(&[]).await;
+    server.sql("CREATE TABLE t (id int primary key) PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (10), PARTITION q VALUES LESS THAN (20))").await;
+    server.sql("INSERT INTO t VALUES (1), (11); CREATE TABLE u (id int primary key)").await;
+    let pipe = Pipe::new(&server, &[]);
+    let tables = pipe.tables(&["t", "u"]).await;
+    for (sql, failed) in [("ALTER TABLE t EXCHANGE PARTITION p WITH TABLE u", &["shop.t", "shop.u"][..]), ("ALTER TABLE t DROP PARTITION p", &["shop.t"])] {
+        let anchor = pipe.anchor(AnchorKind::Durable, &tables, 1).await;
+        let mut extractor = pipe.after(&anchor, &tables).await;
+        server.sql(sql).await;
+        let mut seen = Vec::new();
+        for _ in failed {
+            let e = refusal(&mut *extractor).await;
+            assert!(e.sqlstate() == "0A000" && e.hint().is_some_and(|h| h.contains("RESYNC")), "{e}");
+            seen.push(e.table().unwrap_or_default().to_string());
+        }
+        seen.sort();
+        assert_eq!(seen, failed, "{sql}");
+        // what else there is goes on
+        until(&mut *extractor, &end(&pipe).await).await;
     }
 }
 

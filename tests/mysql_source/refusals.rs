@@ -54,6 +54,37 @@ async fn each_missing_prerequisite_is_named() {
 }
 
 #[tokio::test]
+async fn foreign_keys_that_change_rows_are_named() {
+    for flavour in BOTH {
+        let server = Mysql::start(flavour, &[]).await;
+        server.sql("CREATE TABLE p (id int primary key); CREATE TABLE plain (id int primary key, p int, FOREIGN KEY (p) REFERENCES p (id))").await;
+        for (table, rule) in [("a", "ON DELETE CASCADE"), ("b", "ON DELETE SET NULL"), ("c", "ON UPDATE CASCADE")] {
+            server.sql(&format!("CREATE TABLE {table} (id int primary key, p int, FOREIGN KEY (p) REFERENCES p (id) {rule})")).await;
+        }
+        let pipe = Pipe::new(&server, &[]);
+        let tables = pipe.tables(&["p", "plain", "a", "b", "c"]).await;
+        let all = findings(&pipe, &tables).await;
+        assert_eq!(failed(&all), ["foreign_key"; 3], "{flavour:?} {all:?}");
+        assert!(failed(&findings(&pipe, &tables[..2]).await).is_empty());
+        let inserts = Needs { changes: true, tables: tables.clone(), inserts_only: true, options: Some(pipe.options.clone()), ..Needs::default() };
+        assert!(failed(&pipe.source().check(&inserts).await.expect("findings")).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_log_is_refused() {
+    for (setting, want) in [("--log-slave-updates=0", &["log_replica_updates"][..]), ("--log-slave-updates=1", &[])] {
+        let server = Mysql::mariadb(&[setting]).await;
+        server.sql("CREATE TABLE t (id int primary key)").await;
+        let pipe = Pipe::new(&server, &[]);
+        let tables = pipe.tables(&["t"]).await;
+        assert!(failed(&findings(&pipe, &tables).await).is_empty());
+        server.sql("CHANGE MASTER TO master_host = '127.0.0.1', master_port = 1, master_user = 'x'").await;
+        assert_eq!(failed(&findings(&pipe, &tables).await), want, "{setting}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_log_there_is_no_position() {
     let server = Mysql::mariadb(&["--skip-log-bin"]).await;
     server.sql("CREATE TABLE t (id int primary key)").await;

@@ -59,6 +59,8 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("blob", "x'00ff27'", "00ff27"),
     ("tinyblob", "''", ""),
     ("enum('a','it''s','')", "'it''s'", "it's"),
+    ("enum('a\\\\b','c\\nd')", "'a\\\\b'", "a\\b"),
+    ("set('a\\\\b','c\\nd')", "'c\\nd,a\\\\b'", "a\\b,c\nd"),
     ("set('x','y','z')", "'z,x'", "x,z"),
     ("set('x','y','z')", "''", ""),
     ("geometry", "ST_GeomFromText('POINT(1 2)')", "000000000101000000000000000000f03f0000000000000040"),
@@ -67,6 +69,8 @@ const TYPES: &[(&str, &str, &str)] = &[
 /// Of MariaDB alone.
 const OF_MARIADB: &[(&str, &str, &str)] = &[
     ("uuid", "'123e4567-e89b-12d3-a456-426655440000'", "123e4567e89b12d3a456426655440000"),
+    ("uuid", "'550e8400-e29b-41d4-a716-446655440000'", "550e8400e29b41d4a716446655440000"),
+    ("uuid", "'00000000-0000-4000-8000-000000000001'", "00000000000040008000000000000001"),
     ("uuid", "'017f22e2-79b0-7cc3-98c4-dc0c0c07398f'", "017f22e279b07cc398c4dc0c0c07398f"),
     ("inet6", "'2001:db8::ff00:42:8329'", "2001:db8::ff00:42:8329"),
     ("inet6", "'::ffff:1.2.3.4'", "::ffff:1.2.3.4"),
@@ -121,6 +125,15 @@ async fn both_paths_give_the_same_compressed_and_with_metadata() {
 #[tokio::test]
 async fn both_paths_give_the_same_of_mysql() {
     every_type(Flavour::MySql56, &[], &[]).await;
+}
+
+#[tokio::test]
+async fn json_of_mariadb_is_known_as_such() {
+    let server = Mysql::mariadb(&[]).await;
+    server.sql("CREATE TABLE t (id int primary key, `a``b` json, c longtext, d longtext check (json_valid(d) and length(d) > 1))").await;
+    let tables = Pipe::new(&server, &[]).tables(&["t"]).await;
+    let natives: Vec<&str> = tables[0].columns.iter().map(|c| c.native.split(' ').next().unwrap_or_default()).collect();
+    assert_eq!(natives, ["int(11)", "json", "longtext", "longtext"]);
 }
 
 #[tokio::test]

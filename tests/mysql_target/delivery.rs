@@ -83,3 +83,22 @@ async fn a_transaction_says_in_the_log_which_pipe_wrote_it() {
     let last = maps.iter().rposition(|m| m.contains("(shop.t)")).expect("the row");
     assert!(maps[last - 1].contains("(_standpipe.shard)"), "{maps:?}");
 }
+
+#[tokio::test]
+async fn a_session_that_was_left_with_its_locks_is_ended() {
+    for flavour in BOTH {
+        let server = Mysql::start(flavour, &["--innodb-lock-wait-timeout=1"]).await;
+        let pipe = Pipe::new(&server, &[("batch.size-bytes", "1")]);
+        let table = target(small_table("t"), 1, 1);
+        let tables = [table.clone()];
+        let mut first = pipe.begin(&tables).await.expect("begins");
+        first.set_up(&tables).await.expect("sets up");
+        // beyond the batch's size it is written, and its transaction stays open
+        first.change(&table, one(&table, 1)).await.expect("written");
+        let mut second = pipe.begin(&tables).await.expect("takes the epoch");
+        assert!(first.flush().await.is_err());
+        second.change(&table, one(&table, 2)).await.expect("written");
+        second.flush().await.expect("flushed");
+        assert_eq!(contents(&server, "t").await, "(2,a,b)", "{flavour:?}");
+    }
+}

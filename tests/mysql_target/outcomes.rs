@@ -146,4 +146,9 @@ async fn a_value_that_does_not_fit_names_its_row() {
     let e = run.flush().await.expect_err("too large");
     assert!(e.sqlstate() == "54000" && e.hint().is_some_and(|h| h.contains("max_allowed_packet")), "{e}");
     assert_eq!(contents(&server, "t").await, "");
+    // the same of a row that comes in part
+    run.change(&table, changes(&table.table, &[(Op::Insert, None, 1, Some("abc"), Some(""))])).await.expect("written");
+    run.flush().await.expect("flushed");
+    run.change(&table, changes(&table.table, &[(Op::Update, None, 1, None, Some(&huge))])).await.expect("written");
+    assert_eq!(run.flush().await.expect_err("too large").sqlstate(), "54000");
 }

@@ -114,3 +114,110 @@ async fn structures_follow_and_may_be_applied_twice() {
     let e = run.flush().await.expect_err("stops");
     assert_eq!((e.sqlstate(), e.table()), ("0A000", Some("shop.t")), "{e}");
 }
+
+#[tokio::test]
+async fn rows_without_a_key_never_come_twice_around_a_structure() {
+    let server = Mysql::mariadb(&[]).await;
+    let pipe = Pipe::new(&server, &[("on-ddl", "propagate")]);
+    let table = target(small_table("t"), 1, 1);
+    let audit = target(TableVersion::new(TableName::new("shop", "audit"), small_table("audit").columns.clone(), vec![]), 2, 1);
+    let tables = [table.clone(), audit.clone()];
+    let mut run = pipe.begin(&tables).await.expect("begins");
+    run.set_up(&tables).await.expect("sets up");
+    // what the rename makes is there already: it fails
+    server.sql("ALTER TABLE t ADD COLUMN c int").await;
+    let after = |change: &dyn Fn(&mut Vec<Column>)| {
+        let mut columns = table.table.columns.clone();
+        change(&mut columns);
+        Arc::new(TableVersion { id: TableId(1), generation: 1, ..TableVersion::new(table.table.name.clone(), columns, vec![0]) })
+    };
+    let part = |after: Arc<TableVersion>, one: ColumnChange| {
+        let change = SchemaChange { before: table.table.clone(), after: after.clone(), changes: vec![one] };
+        Part { table: after, content: Content::Schema(change) }
+    };
+    let renamed = part(after(&|c| c[1].name = "c".into()), ColumnChange::Rename { from: "a".into(), to: "c".into() });
+    let added = part(after(&|c| c.push(Column::new("d", LogicalType::Int64, "bigint", "int8"))), ColumnChange::Add("d".into()));
+    let entry = || {
+        let after = changes(&table.table, &[(Op::Insert, None, 1, Some("a"), Some("b"))]).after;
+        let after = RecordBatch::try_new(audit.table.schema.clone(), after.columns().to_vec()).expect("the same columns");
+        Rows { ops: vec![Op::Insert], after, old_keys: None, present: None, txn: vec![0] }
+    };
+    for rows_before in [false, true] {
+        run.change(&audit, entry()).await.expect("written");
+        if rows_before {
+            run.change(&table, changes(&table.table, &[(Op::Insert, None, 1, Some("a"), Some("b"))])).await.expect("written");
+        }
+        run.writer.write(Input::Change { table: table.clone(), part: renamed.clone() }).await.expect("written");
+        let e = run.flush().await.expect_err("fails");
+        assert_eq!(e.table(), Some("shop.t"), "{e}");
+        assert!(!rows_before || e.sqlstate() == "0A000", "{e}");
+        assert_eq!(server.value("SELECT count(*) FROM audit").await.as_deref(), Some("0"), "{rows_before}");
+    }
+    run.change(&audit, entry()).await.expect("written");
+    run.change(&table, changes(&table.table, &[(Op::Insert, None, 1, Some("a"), Some("b"))])).await.expect("written");
+    run.writer.write(Input::Change { table: table.clone(), part: added }).await.expect("written");
+    run.flush().await.expect("flushed");
+    assert_eq!(server.value("SELECT count(*) FROM audit").await.as_deref(), Some("1"));
+    assert_eq!(server.value("SELECT group_concat(id, a, b, d IS NULL) FROM t").await.as_deref(), Some("1ab1"));
+}
+
+#[tokio::test]
+async fn a_change_that_is_applied_drops_nothing_more() {
+    let server = Mysql::mariadb(&[]).await;
+    let pipe = Pipe::new(&server, &[("on-ddl", "propagate")]);
+    let table = target(small_table("t"), 1, 1);
+    let mut run = pipe.begin(std::slice::from_ref(&table)).await.expect("begins");
+    run.set_up(std::slice::from_ref(&table)).await.expect("sets up");
+    run.change(&table, changes(&table.table, &[(Op::Insert, None, 1, Some("kept"), Some("gone"))])).await.expect("written");
+    run.flush().await.expect("flushed");
+    let before = table.table.clone();
+    let mut columns = before.columns.clone();
+    columns.remove(2);
+    columns[1].name = "b".into();
+    let after = Arc::new(TableVersion { id: TableId(1), generation: 1, ..TableVersion::new(before.name.clone(), columns, vec![0]) });
+    let changes = vec![ColumnChange::Drop("b".into()), ColumnChange::Rename { from: "a".into(), to: "b".into() }];
+    let part = Part { table: after.clone(), content: Content::Schema(SchemaChange { before, after, changes }) };
+    for _ in 0..2 {
+        run.writer.write(Input::Change { table: table.clone(), part: part.clone() }).await.expect("written");
+        run.flush().await.expect("flushed");
+        assert_eq!(server.value("SELECT group_concat(id, b) FROM t").await.as_deref(), Some("1kept"));
+    }
+}
+
+#[tokio::test]
+async fn a_new_copy_brings_its_structure_where_nothing_hangs_on_the_old() {
+    for plain in [true, false] {
+        let server = Mysql::mariadb(&[]).await;
+        let pipe = Pipe::new(&server, &[]);
+        let live = target(small_table("t"), 1, 1);
+        let mut run = pipe.begin(std::slice::from_ref(&live)).await.expect("begins");
+        run.set_up(std::slice::from_ref(&live)).await.expect("sets up");
+        run.change(&live, changes(&live.table, &[(Op::Insert, None, 1, Some("old"), Some("old"))])).await.expect("written");
+        run.flush().await.expect("flushed");
+        if !plain {
+            server.sql("CREATE INDEX mine ON t (a(20))").await;
+        }
+        let mut columns = live.table.columns.clone();
+        columns.push(Column::new("d", LogicalType::Int32, "integer", "int4"));
+        let next = target(TableVersion::new(TableName::new("shop", "t"), columns, vec![0]), 1, 2);
+        let staged = Arc::new(TargetTable { place: Place::Stage, ..(*next).clone() });
+        let mut stage = run.connector.writer(WriterRole::Stage(TableId(1))).await.expect("a writer");
+        let mark = Mark { kind: MarkKind::Stage { table: TableId(1), generation: 2 }, seq: 0, previous: 0, checkpoint: None, position: None };
+        stage.write(Input::Setup(staged.clone())).await.expect("set up");
+        let mut arrays = changes(&live.table, &[(Op::Insert, None, 5, Some("new"), Some("new"))]).after.columns().to_vec();
+        arrays.push(Arc::new(Int32Array::from(vec![7])));
+        let rows = RecordBatch::try_new(next.table.schema.clone(), arrays).expect("the table's columns");
+        stage.write(Input::Load { table: staged.clone(), chunk: "c".into(), payload: Payload::Arrow(rows), upsert: false }).await.expect("loaded");
+        stage.flush(&mark).await.expect("flushed");
+        run.writer.write(Input::Swap(staged)).await.expect("written");
+        let done = run.flush().await;
+        if plain {
+            done.expect("swapped");
+            assert_eq!(server.value("SELECT group_concat(id, a, b, d) FROM t").await.as_deref(), Some("5newnew7"));
+        } else {
+            let refused = done.expect_err("a column is missing");
+            assert_eq!(refused.sqlstate(), "42703", "{refused}");
+            assert_eq!(contents(&server, "t").await, "(1,old,old)");
+        }
+    }
+}

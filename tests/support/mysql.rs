@@ -164,7 +164,7 @@ impl Mysql {
         server.boot_as("").await;
         server.as_root("", "SET sql_log_bin = 0; CREATE DATABASE shop CHARACTER SET utf8mb4; CREATE DATABASE public CHARACTER SET utf8mb4").await;
         let secret = match flavour {
-            Flavour::MariaDb => "SET sql_log_bin = 0; ALTER USER root@localhost IDENTIFIED BY 'secret'; CREATE USER root@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION",
+            Flavour::MariaDb => "SET sql_log_bin = 0; ALTER USER root@localhost IDENTIFIED BY 'secret'; CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION",
             Flavour::MySql56 => "SET sql_log_bin = 0; UPDATE mysql.user SET password = password('secret') WHERE user = 'root'; DELETE FROM mysql.user WHERE user = ''; FLUSH PRIVILEGES",
         };
         server.as_root("", secret).await;

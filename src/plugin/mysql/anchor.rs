@@ -3,14 +3,15 @@
 //! tables is under way any more, so what lies before that end in the log is what the readers see.
 
 use super::client::{Target, qualified, server_code};
-use super::extractor::MyExtractor;
-use super::position::{File, Gtids, Place, SYSTEM};
+use super::extractor::{Begin, MyExtractor};
+use super::position::{File, Gtids, Place, SYSTEM, Suspects};
 use super::scanner::MyScanner;
 use super::server;
 use super::source::carriage;
+use super::types::{self, Carriage, Wanted};
 use super::wire::Wire;
 use crate::config::Config;
-use crate::data::{Position, TableVersion};
+use crate::data::{Position, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Extractor, Identity, Options, Scanner};
 use futures::future::try_join_all;
@@ -21,6 +22,9 @@ use std::time::Duration;
 const TRIES: usize = 20;
 /// Lock wait timeout exceeded; a query was interrupted.
 const LOCK_TIMEOUTS: [u16; 2] = [1205, 1317];
+
+/// From a transaction's last lock to its being seen: it takes InnoDB no statement, and no round trip.
+const VISIBLE: Duration = Duration::from_millis(50);
 
 /// An instant taken.
 struct Taken {
@@ -55,18 +59,32 @@ pub(super) async fn take(target: &Target, config: &Arc<Config>, connection: &Opt
         AnchorKind::Durable | AnchorKind::Temporary => server::identity(first.session()).await?,
         _ => Identity::new(),
     };
-    let position = place.map_or_else(nowhere, |(place, gtids)| place.position(&gtids));
+    let changed = match request.kind {
+        AnchorKind::Durable | AnchorKind::Temporary => changed(first.session(), &request.tables, carriage(connection)).await?,
+        _ => Vec::new(),
+    };
+    let position = place.map_or_else(nowhere, |(place, gtids)| place.position_in_doubt(&gtids, changed.iter()));
     readers.truncate(request.readers);
     let mut extractor: Option<Box<dyn Extractor>> = None;
     if request.kind == AnchorKind::Temporary {
         let pipe = request.pipe.clone().ok_or_else(|| Error::internal("a position is taken without a pipe"))?;
         let (begin, gtids) = Place::of(&position)?;
+        let begin = Begin { place: begin, gtids, suspects: Suspects::of(&position), identity: identity.clone() };
         let mut own = MyExtractor::new(target.clone(), config.clone(), pipe, request.options.clone().unwrap_or_default(), carriage(connection));
-        own.begin_at(begin, gtids, identity.clone(), &request.tables);
+        own.begin_at(begin, &request.tables);
         extractor = Some(Box::new(own));
     }
     let readers = readers.into_iter().map(|r| Box::new(r) as Box<dyn Scanner>).collect();
     Ok(Anchor { position, identity, readers, extractor, hold: Box::new(()) })
+}
+
+/// Tables whose structure is not what it was when it was read, shortly before the instant: the log from there on does not say how it became so.
+async fn changed(wire: &mut Wire, tables: &[Arc<TableVersion>], carriage: Carriage) -> Result<Vec<TableName>> {
+    let names: Vec<TableName> = tables.iter().map(|t| t.name.clone()).collect();
+    let now = types::tables(wire, Wanted::Names(&names), carriage).await?;
+    let shape = |t: &TableVersion| t.columns.iter().map(|c| (c.name.clone(), c.native.clone())).collect::<Vec<_>>();
+    let same = |t: &TableVersion| now.iter().find(|n| n.name == t.name).is_none_or(|n| shape(n) == shape(t));
+    Ok(tables.iter().filter(|t| !same(t)).map(|t| t.name.clone()).collect())
 }
 
 /// Of a server without a log.
@@ -122,7 +140,9 @@ async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<Tabl
     let mut lock = Wire::connect(target, super::client::Access::Read).await?;
     if !tables.is_empty() {
         let names = tables.iter().map(|t| Ok(format!("{} READ", qualified(&t.name)?))).collect::<Result<Vec<_>>>()?;
-        let sql = format!("LOCK TABLES {}", names.join(", "));
+        // Before 5.7 a table's lock is one of the statement, and waits for no transaction. InnoDB's own, which is taken too where autocommit is off,
+        // waits for those that have written ("InnoDB and LOCK TABLES").
+        let sql = format!("SET SESSION autocommit = 0, innodb_lock_wait_timeout = {}; LOCK TABLES {}", target.lock_timeout.as_secs().max(1), names.join(", "));
         let locking = lock.run("could not lock the source's tables for the snapshot's instant", &sql);
         locking.await.map_err(|e| match server_code(&e) {
             Some(code) if LOCK_TIMEOUTS.contains(&code) => {
@@ -133,6 +153,8 @@ async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<Tabl
             _ => e,
         })?;
     }
+    // InnoDB gives the locks of a transaction back a moment before others see what it wrote.
+    tokio::time::sleep(VISIBLE).await;
     try_join_all(readers.iter_mut().map(MyScanner::settle)).await?;
     let place = match server::status(&mut lock).await? {
         Some(status) => {

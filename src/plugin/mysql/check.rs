@@ -1,7 +1,7 @@
 //! What a MySQL or MariaDB source needs, each fact with what was found, what is needed and the statement that mends it.
 
 use super::charset;
-use super::client::{Access, Target};
+use super::client::{Access, Target, literal, server_code};
 use super::server::{self, lacks_right, variables};
 use super::types::{Carriage, MyType, Wanted, fact, tables};
 use super::wire::Wire;
@@ -109,6 +109,9 @@ const VARIABLES: &[&str] = &[
     "expire_logs_days",
     "server_id",
     "gtid_mode",
+    "log_slave_updates",
+    "log_replica_updates",
+    "innodb_native_foreign_keys",
 ];
 
 async fn changes(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<()> {
@@ -126,9 +129,14 @@ async fn changes(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<(
     let partial = get("binlog_row_value_options").unwrap_or_default();
     out.must("binlog_row_value_options", partial.is_empty(), if partial.is_empty() { "none" } else { partial }, "none: parts of JSON values can't be carried", set("binlog_row_value_options", "''"));
     retention(&all, out);
+    replica(wire, &all, out).await?;
     server_ids(wire, &all, needs.options.as_ref(), out).await?;
     rights(wire, needs, out).await?;
     log_filter(wire, needs, out).await?;
+    // MySQL 9.6 can do cascades where they are logged
+    if !needs.inserts_only && get("innodb_native_foreign_keys").is_none_or(|v| v.eq_ignore_ascii_case("on")) {
+        cascades(wire, needs, out).await?;
+    }
     let before = out.0.len();
     needs.tables.iter().for_each(|table| table_needs(table, needs.inserts_only, out));
     if before == out.0.len() && !needs.tables.is_empty() {
@@ -144,6 +152,55 @@ fn retention(all: &HashMap<String, String>, out: &mut Findings) {
     let hint = format!("Run SET GLOBAL binlog_expire_logs_seconds = {} at the source; a pipe that falls further behind needs RESYNC.", RETENTION_DAYS * DAY_SECONDS);
     out.should("log_retention", seconds == 0 || seconds >= RETENTION_DAYS * DAY_SECONDS, found, format!("{RETENTION_DAYS} days"), hint);
 }
+
+/// A replica that does not log what it replicates shows a pipe nothing of it.
+async fn replica(wire: &mut Wire, all: &HashMap<String, String>, out: &mut Findings) -> Result<()> {
+    let set = ["log_replica_updates", "log_slave_updates"].iter().find_map(|name| all.get(*name));
+    if set.is_none_or(|v| !v.eq_ignore_ascii_case("off")) {
+        return Ok(());
+    }
+    let sql = match (wire.server().mariadb, wire.server().version) {
+        (true, _) => "SHOW ALL SLAVES STATUS",
+        (false, 80_022..) => "SHOW REPLICA STATUS",
+        _ => "SHOW SLAVE STATUS",
+    };
+    let (status, found) = match wire.rows("could not ask the source whether it is a replica", sql).await {
+        Ok(rows) if rows.is_empty() => return Ok(()),
+        Ok(_) => (FindingStatus::Failed, "OFF, and the source is a replica"),
+        Err(e) if server_code(&e).is_some() => (FindingStatus::Warning, "OFF; the login may not see whether the source is a replica"),
+        Err(e) => return Err(e),
+    };
+    let hint = "Set log_slave_updates = ON (MySQL 8: log_replica_updates) in the source's configuration and restart it, or read from its primary.";
+    out.add("log_replica_updates", status, found, "ON at a replica: else what it replicates is not in its log", hint);
+    Ok(())
+}
+
+/// What a foreign key does to the rows that refer to a changed one is done by the engine: the log has nothing of it.
+async fn cascades(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<()> {
+    let names: Vec<String> = needs.tables.iter().map(|t| format!("({}, {})", literal(&t.name.schema), literal(&t.name.name))).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT c.constraint_schema, c.table_name, c.constraint_name, c.delete_rule, c.update_rule FROM information_schema.referential_constraints c \
+         WHERE (c.constraint_schema, c.table_name) IN ({}) AND (c.delete_rule IN ({RULES}) OR c.update_rule IN ({RULES})) ORDER BY 1, 2, 3",
+        names.join(", ")
+    );
+    for row in wire.rows("could not read the source's foreign keys", &sql).await? {
+        let [schema, table, key, deletes, updates] = <[Option<String>; 5]>::try_from(row).unwrap_or_default().map(Option::unwrap_or_default);
+        let table = TableName::new(schema, table);
+        let found = format!("foreign key {key} of {table}: ON DELETE {deletes}, ON UPDATE {updates}");
+        let hint = format!(
+            "Run ALTER TABLE {table} DROP FOREIGN KEY {key}, make it again with RESTRICT and let the application change the rows; or leave {table} out, \
+             or take inserts alone with inclusion = 'data.insert'."
+        );
+        out.must("foreign_key", false, found, "no foreign key that changes rows: the log does not have what it does", hint);
+    }
+    Ok(())
+}
+
+/// What a foreign key may do to rows without a word in the log.
+const RULES: &str = "'CASCADE', 'SET NULL', 'SET DEFAULT'";
 
 /// The number under which a pipe asks for the log must be nobody else's: the server ends the older one of two that have the same.
 async fn server_ids(wire: &mut Wire, all: &HashMap<String, String>, options: Option<&Options>, out: &mut Findings) -> Result<()> {

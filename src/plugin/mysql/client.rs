@@ -143,6 +143,11 @@ pub(super) fn pinned_settings(access: Access, mariadb: bool, version: u32, lock_
     if access == Access::Write {
         // triggers can't be switched off; foreign keys were obeyed at the source
         sql += ", foreign_key_checks = 0";
+        if mariadb && version >= 100_300 {
+            sql += ", idle_transaction_timeout = 0";
+        }
+        // every condition names its rows, so nothing beside them need be held
+        sql += "; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
     }
     sql
 }
@@ -171,9 +176,19 @@ impl ServerError {
         };
         ServerError { number, state: String::from_utf8_lossy(state).into_owned(), message: String::from_utf8_lossy(message).into_owned() }
     }
+    /// Its message without the login's name, which refusals for want of a right have as `'name'@'host'`.
+    fn masked(&self) -> String {
+        let name = || {
+            let end = self.message.find("'@'")?;
+            let start = self.message[..end].find("user '").map(|i| i + 6).or_else(|| self.message[..end].rfind('\'').map(|i| i + 1))?;
+            Some(format!("{}******{}", &self.message[..start], &self.message[end..]))
+        };
+        let names = matches!(self.number, 1044 | 1045 | 1095 | 1142 | 1143 | 1227 | 1370 | 1410 | 1698);
+        if names { name() } else { None }.unwrap_or_else(|| self.message.clone())
+    }
     /// Our error of it: `what` is the message, the server's own words are the DETAIL.
     pub fn into_error(self, what: impl Into<String>) -> Error {
-        let words = format!("The server says: {} (error {}).", self.message.trim_end_matches('.'), self.number);
+        let words = format!("The server says: {} (error {}).", self.masked().trim_end_matches('.'), self.number);
         Error::new(kind_of(self.number), what).with_detail(words).because(self)
     }
 }
@@ -194,15 +209,17 @@ pub fn server_code(e: &Error) -> Option<u16> {
 /// What an error number of another server means to us (MySQL, "Server Error Message Reference").
 pub fn kind_of(number: u16) -> Kind {
     match number {
-        // too many connections, shutting down, lock wait, deadlock, interrupted, read only for now, killed
-        1040 | 1053 | 1203 | 1205 | 1213 | 1226 | 1290 | 1317 | 1836 | 1927 | 3024 | 3032 | 3101 | 3572 => Kind::Busy,
+        // a row or a structure that has changed meanwhile, too many connections, not ready (Galera), shutting down, lock wait, deadlock, interrupted,
+        // read only for now, killed
+        1020 | 1040 | 1047 | 1053 | 1412 | 1203 | 1205 | 1213 | 1226 | 1290 | 1317 | 1836 | 1927 | 3024 | 3032 | 3101 | 3572 => Kind::Busy,
         1021 | 1114 => Kind::DiskFull,
         1044 | 1045 | 1095 | 1142 | 1143 | 1227 | 1370 | 1410 | 1698 => Kind::NoRight,
         1048 | 1062 | 1169 | 1216 | 1217 | 1364 | 1451 | 1452 | 1557 | 1586 | 3819 | 4025 => Kind::Constraint,
         1146 | 1051 => Kind::UndefinedTable,
         1054 => Kind::UndefinedColumn,
         1153 | 1301 => Kind::LimitExceeded,
-        1158..=1161 => Kind::ConnectionLost,
+        // 4031: idle for too long
+        1152 | 1158..=1161 | 1184 | 4031 => Kind::ConnectionLost,
         _ => Kind::Refused,
     }
 }
@@ -274,6 +291,8 @@ mod tests {
         let e = ServerError { number: 1045, message: "Access denied for user 'bob'@'h' (using password: YES)".into(), ..Default::default() };
         let e = login_refused(&target, e).to_string();
         assert!(!e.contains("bob") && !e.contains("pw") && e.contains("1045"), "{e}");
+        let e = ServerError { number: 1142, message: "SELECT command denied to user 'bob'@'10.0.0.5' for table `d`.`t`".into(), ..Default::default() };
+        assert_eq!(e.into_error("x").detail(), Some("The server says: SELECT command denied to user '******'@'10.0.0.5' for table `d`.`t` (error 1142)."));
         assert_eq!((format!("{target:?}"), target.schemas()), ("mysql at h:3306/d".to_string(), vec!["d".to_string()]));
     }
 }

@@ -1,9 +1,12 @@
 //! MySQL and MariaDB as a target: data and mark are one transaction, so that every change arrives exactly once. (architecture.md section 4)
 //!
-//! DDL commits what is open. So what a transaction of the source changes around a change of structure may be applied twice after a crash, which
-//! does no harm: rows are laid over what is there, and structures are changed only where they are not yet as they should be.
+//! DDL commits what is open. So structures are changed before rows are written, where the order allows it; what stands before a change of structure
+//! else may be applied twice after a crash. That does no harm where rows have a key and are laid over what is there, and structures are changed only
+//! where they are not yet as they should be; rows without a key are never made durable in that way.
 
+mod alter;
 mod apply;
+mod details;
 mod marks;
 mod prepare;
 mod shape;

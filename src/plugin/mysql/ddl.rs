@@ -36,9 +36,11 @@ impl Abilities {
         if self.version < old { OLD_KEY_BYTES } else { KEY_BYTES }
     }
     /// Texts that differ in anything are different: case, and blanks at the end too where the server can tell them.
-    fn collation(&self) -> &str {
-        let best = ["utf8mb4_0900_bin", "utf8mb4_nopad_bin", "utf8mb4_bin"];
-        best.into_iter().find(|c| self.collations.contains(*c)).unwrap_or("utf8mb4_bin")
+    fn exact(&self) -> Option<&'static str> {
+        ["utf8mb4_0900_bin", "utf8mb4_nopad_bin"].into_iter().find(|c| self.collations.contains(*c))
+    }
+    fn collation(&self) -> &'static str {
+        self.exact().unwrap_or("utf8mb4_bin")
     }
     /// The own spelling of a type of MySQL or MariaDB can be used here.
     fn knows(&self, column: &Column) -> bool {
@@ -80,8 +82,20 @@ pub fn column_type(column: &Column, native: bool, part: usize, abilities: &Abili
         LogicalType::Timestamp | LogicalType::TimestampTz => "datetime(6)".into(),
         // MySQL's own JSON keeps no text, MariaDB's is text
         LogicalType::Json if abilities.mariadb && abilities.has_json() && part == 0 => "json".into(),
+        // keys that differ in blanks at the end alone would be one
+        LogicalType::Text | LogicalType::Json | LogicalType::Opaque if part > 0 && abilities.exact().is_none() => format!("varbinary({room})"),
         _ if part > 0 => text(format!("varchar({})", room / CHARACTER)),
         _ => text("longtext".into()),
+    }
+}
+
+/// What follows a column's type. A timestamp that is required and has no default would be set to the present with every change of its row
+/// (MySQL, `explicit_defaults_for_timestamp`).
+pub fn required(made: &str, nullable: bool) -> &'static str {
+    match MyType::parse(made) {
+        _ if nullable => "NULL",
+        MyType::Timestamp(_) => "NOT NULL DEFAULT '1970-01-01 00:00:01'",
+        _ => "NOT NULL",
     }
 }
 
@@ -91,8 +105,9 @@ pub fn create(table: &TableVersion, target: &TableName, primary_key: bool, soft_
     let mut lines = Vec::new();
     for (i, c) in table.columns.iter().enumerate().filter(|(_, c)| !c.generated) {
         let part = if table.key.contains(&i) { table.key.len() } else { 0 };
-        let required = if part > 0 || !c.nullable { "NOT NULL" } else { "NULL" };
-        lines.push(format!("{} {} {required}", ident(&c.name)?, column_type(c, native, part, abilities)));
+        let made = column_type(c, native, part, abilities);
+        let required = required(&made, part == 0 && c.nullable);
+        lines.push(format!("{} {made} {required}", ident(&c.name)?));
     }
     if soft_delete {
         lines.push(format!("{DELETED_AT} datetime(6) NULL"));
@@ -117,6 +132,31 @@ pub enum Passage {
     Impossible,
 }
 
+fn collation(native: &str) -> &str {
+    native.split(" COLLATE ").nth(1).unwrap_or_default().trim()
+}
+
+/// Values of a column that comes are equal, in a column that is there, only where they are the same.
+pub fn is_exact(column: &Column, there: &Column) -> bool {
+    let collation = collation(&there.native);
+    let exact = collation.is_empty() || collation.ends_with("_0900_bin") || collation.ends_with("nopad_bin") || collation == "binary";
+    exact || !matches!(column.logical, LogicalType::Text | LogicalType::Json | LogicalType::Opaque)
+}
+
+/// Keys that are different where they come from are different in a column that is there: it compares texts exactly, or as they are compared there.
+pub fn tells_apart(column: &Column, native: bool, there: &Column) -> bool {
+    is_exact(column, there) || (native && collation(&column.native) == collation(&there.native))
+}
+
+/// Digits of the second that values of a column can have.
+fn second_digits(column: &Column, native: bool) -> u8 {
+    match MyType::parse(&column.native) {
+        known @ (MyType::Time(_) | MyType::DateTime(_) | MyType::Timestamp(_)) if native => known.digits(),
+        MyType::Date if native => 0,
+        _ => 6,
+    }
+}
+
 /// Compares a column that comes with one that is there.
 pub fn passage(column: &Column, native: bool, there: &Column) -> Passage {
     use LogicalType as L;
@@ -126,29 +166,39 @@ pub fn passage(column: &Column, native: bool, there: &Column) -> Passage {
         return Exact;
     }
     let refused = || Note(format!("values that {} can't hold are refused", there.native));
-    let rounded = |digits: u8| if digits < 6 { Loss(format!("times are rounded to {}", there.native)) } else { Exact };
+    let rounded = |digits: u8| if digits < second_digits(column, native) { Loss(format!("times are rounded to {}", there.native)) } else { Exact };
+    let checked = |digits: u8| if let Exact = rounded(digits) { refused() } else { rounded(digits) };
+    let scaled = there.native.contains(',');
     match (&column.logical, MyType::parse(&there.native)) {
+        (L::Bytes, M::Binary(n)) if !(native && MyType::parse(&column.native) == M::Binary(n)) => Loss(format!("shorter values are filled up to {}", there.native)),
         (L::Bytes, M::Bytes | M::Binary(_)) => refused(),
         (L::Bytes, _) => Impossible,
+        (L::Text | L::Opaque | L::Json, M::Bytes) => Note("texts become bytes, in UTF-8".into()),
         (L::Bool, M::Integer { .. } | M::Bit(_)) | (L::Int16, M::Integer { bytes: 2.., unsigned: false }) => Exact,
         (L::Int32, M::Integer { bytes: 4.., unsigned: false }) | (L::Int64, M::Integer { bytes: 8, unsigned: false }) | (L::UInt64, M::Integer { bytes: 8, unsigned: true }) => Exact,
-        (L::Int16 | L::Int32 | L::Int64 | L::UInt64, M::Integer { .. } | M::Year | M::Decimal { .. }) => refused(),
+        (L::Int16 | L::Int32 | L::Int64 | L::UInt64, M::Year) => Loss("numbers below 100 become other years".into()),
+        (L::Int16 | L::Int32 | L::Int64 | L::UInt64, M::Integer { .. } | M::Decimal { .. }) => refused(),
+        (L::Float32 | L::Float64, M::Float | M::Double) if scaled => Loss(format!("values are rounded to {}", there.native)),
         (L::Int16 | L::Int32 | L::Float32, M::Double) | (L::Float64, M::Double) | (L::Float32, M::Float) | (L::Int16, M::Float) => Exact,
         (L::Int32 | L::Int64 | L::UInt64 | L::Float64 | L::Decimal { .. } | L::DecimalText, M::Float | M::Double) => Loss(format!("digits beyond those of {} are lost", there.native)),
         (L::Decimal { scale, .. }, M::Decimal { scale: s, .. }) if i32::from(*scale) <= i32::from(s) => refused(),
         (L::Decimal { .. } | L::DecimalText, M::Decimal { .. } | M::Integer { .. }) => Loss(format!("values are rounded to {}", there.native)),
-        (L::Uuid, M::Uuid) | (L::Date, M::Date) => Exact,
-        (L::Date, M::DateTime(_)) => Exact,
-        (L::Time, M::Time(n)) => rounded(n),
-        (L::Timestamp | L::TimestampTz, M::DateTime(n)) => rounded(n),
-        (L::Timestamp | L::TimestampTz, M::Timestamp(n)) if n == 6 => refused(),
-        (L::Timestamp | L::TimestampTz, M::Timestamp(n)) => rounded(n),
+        (L::Uuid, M::Uuid) | (L::Date, M::Date | M::DateTime(_)) => Exact,
+        (L::Time, M::Time(n)) | (L::Timestamp | L::TimestampTz, M::DateTime(n)) => rounded(n),
+        (L::Timestamp | L::TimestampTz, M::Timestamp(n)) => checked(n),
         (L::Timestamp | L::TimestampTz, M::Date) => Loss("the time of day is lost".into()),
         (L::Json, M::Json) => if there.native == "json" && native { Exact } else { Note("MySQL's JSON keeps no order, spaces or repeated names of objects".into()) },
+        (L::Text | L::Opaque, M::Text(_)) if there.native.starts_with("char(") && !is_padded(column, native) => Loss(format!("{} keeps no blanks at the end", there.native)),
         (_, M::Text(set)) => if set.starts_with("utf8mb4") { refused() } else { Note(format!("characters that {set} has not are refused")) },
-        (L::Text | L::Opaque, M::Enum(_) | M::Set(_) | M::Json | M::Uuid | M::Inet4 | M::Inet6 | M::Time(_) | M::Bit(_) | M::Date | M::DateTime(_) | M::Timestamp(_)) => refused(),
+        (L::Text | L::Opaque, M::Time(n) | M::DateTime(n) | M::Timestamp(n)) => checked(n),
+        (L::Opaque, M::Bit(_)) | (L::Text | L::Opaque, M::Enum(_) | M::Set(_) | M::Json | M::Uuid | M::Inet4 | M::Inet6 | M::Date) => refused(),
         _ => Impossible,
     }
+}
+
+/// Blanks at the end mean nothing in the column either.
+fn is_padded(column: &Column, native: bool) -> bool {
+    column.pg_type == "bpchar" || (native && (column.native.starts_with("char(") || matches!(MyType::parse(&column.native), MyType::Enum(_) | MyType::Set(_))))
 }
 
 #[cfg(test)]
@@ -194,5 +244,19 @@ mod tests {
         assert_eq!(of(LogicalType::Int32, "bigint(20)"), Passage::Exact);
         assert!(matches!(of(LogicalType::Int64, "int(11)"), Passage::Note(_)) && matches!(of(LogicalType::Timestamp, "datetime"), Passage::Loss(_)));
         assert_eq!(of(LogicalType::Bytes, "longtext"), Passage::Impossible);
+        for (logical, native) in [(LogicalType::Bytes, "binary(9)"), (LogicalType::Text, "char(9) CHARACTER SET utf8mb4"), (LogicalType::Float64, "double(10,2)"), (LogicalType::Opaque, "time")] {
+            assert!(matches!(of(logical, native), Passage::Loss(_)), "{native}");
+        }
+        assert_eq!(of(LogicalType::Text, "bit(8)"), Passage::Impossible);
+    }
+
+    #[test]
+    fn texts_are_keys_only_where_they_are_told_apart() {
+        let there = |collation: &str| Column::new("c", LogicalType::Text, format!("varchar(9) CHARACTER SET utf8mb4 COLLATE {collation}"), "text");
+        let text = Column::new("c", LogicalType::Text, "text", "text");
+        assert!(!tells_apart(&text, false, &there("utf8mb4_general_ci")) && !tells_apart(&text, false, &there("utf8mb4_bin")));
+        assert!(tells_apart(&text, false, &there("utf8mb4_nopad_bin")) && tells_apart(&there("utf8mb4_general_ci"), true, &there("utf8mb4_general_ci")));
+        assert!(tells_apart(&text, false, &Column::new("c", LogicalType::Bytes, "varbinary(9)", "bytea")));
+        assert_eq!(column_type(&text, false, 2, &abilities(false, 50_624, &["utf8mb4_bin"])), "varbinary(383)");
     }
 }

@@ -4,11 +4,11 @@
 mod verify;
 
 use super::binlog::cells::Charsets;
-use super::binlog::decoder::{Decoder, Settings, Step};
+use super::binlog::decoder::{Decoder, Settings, Step, is_kept};
 use super::binlog::dump::{Dump, Replica, Start};
 use super::charset;
 use super::client::{Access, Target};
-use super::position::{Gtids, Place};
+use super::position::{Gtids, Place, Suspects};
 use super::server::{self, variables};
 use super::types::{self, Carriage, MyType, Wanted};
 use super::wire::Wire;
@@ -42,13 +42,22 @@ pub struct MyExtractor {
     carriage: Carriage,
     session: Option<Wire>,
     /// Of a temporary anchor: where it is to begin.
-    prepared: Option<(Place, Gtids, Identity)>,
+    prepared: Option<Begin>,
     /// It is a side run's: another one of this pipe is connected.
     aside: bool,
     live: Option<Live>,
     followed: Vec<Arc<TableVersion>>,
     /// `followed` is to be taken up.
     refollow: bool,
+}
+
+/// Where a temporary anchor's stream begins.
+#[derive(Debug, Clone)]
+pub(super) struct Begin {
+    pub place: Place,
+    pub gtids: Gtids,
+    pub suspects: Suspects,
+    pub identity: Identity,
 }
 
 /// A running stream and how far it is decoded.
@@ -76,8 +85,8 @@ impl MyExtractor {
         MyExtractor { target, config, pipe, options, carriage, session: None, prepared: None, aside: false, live: None, followed: Vec::new(), refollow: false }
     }
     /// Goes on from a temporary anchor; its stream starts with the first `next`.
-    pub(super) fn begin_at(&mut self, place: Place, gtids: Gtids, identity: Identity, tables: &[Arc<TableVersion>]) {
-        self.prepared = Some((place, gtids, identity));
+    pub(super) fn begin_at(&mut self, begin: Begin, tables: &[Arc<TableVersion>]) {
+        self.prepared = Some(begin);
         self.followed = tables.to_vec();
         self.aside = true;
     }
@@ -115,27 +124,32 @@ impl MyExtractor {
         e.with_hint(format!("Run RESYNC PIPE \"{}\" to take a new copy.", self.pipe.name.replace('"', "\"\"")))
     }
     /// Asks for the log after a place: by its transactions where the server counts them, which also says whether it still has all of the rest.
-    async fn start(&mut self, place: &Place, gtids: &Gtids) -> Result<Live> {
+    async fn start(&mut self, place: &Place, gtids: &Gtids, suspects: &Suspects) -> Result<Live> {
         let exact_names = {
             let wire = self.session().await?;
             variables(wire, &["lower_case_table_names"]).await?.get("lower_case_table_names").is_none_or(|v| v == "0")
         };
         let wire = self.session().await?;
-        let counts = wire.server().mariadb || server::gtid_mode(wire).await?;
-        let start = if counts && !gtids.is_empty() && (wire.server().mariadb || gtids.encode().is_some()) { Start::Gtids(gtids.clone()) } else { Start::Place(place.clone()) };
+        let mariadb = wire.server().mariadb;
+        let counts = mariadb || server::gtid_mode(wire).await?;
+        let start = if counts && !gtids.is_empty() && (mariadb || gtids.encode().is_some()) { Start::Gtids(gtids.clone()) } else { Start::Place(place.clone()) };
         let dump = Dump::open(&self.target, &self.config, &start, self.replica(self.aside)).await?;
-        let settings = Settings { forwarding: self.forwarding(), exact_names, most: self.target.max_packet };
+        let settings = Settings { forwarding: self.forwarding(), exact_names, mariadb, most: self.target.max_packet };
         let mut decoder = Decoder::new(settings, place.clone(), gtids.clone());
         let followed = self.followed.clone();
         let charsets = charsets_of(self.session().await?, followed.iter().map(Arc::as_ref)).await?;
         decoder.follow(&followed, charsets)?;
+        decoder.suspect(suspects);
         self.refollow = false;
         Ok(Live { dump, decoder, packet: None, restructure: None })
     }
     /// The stream of a temporary anchor starts with the first batch.
     async fn begin(&mut self) -> Result<()> {
-        if let Some((place, gtids, _)) = self.prepared.take() {
-            self.live = Some(self.start(&place, &gtids).await?);
+        if let Some(begin) = self.prepared.clone() {
+            let mut live = self.start(&begin.place, &begin.gtids, &begin.suspects).await?;
+            live.decoder.begin_anew();
+            // only now: the call may be dropped half way and made again
+            (self.live, self.prepared) = (Some(live), None);
         }
         Ok(())
     }
@@ -202,8 +216,8 @@ impl Live {
                     }
                     let Some(packet) = self.packet.clone() else { return Ok(Pause::Dry) };
                     let step = self.decoder.event(&packet);
-                    // one that can't be read is left behind
-                    if !matches!(step, Ok(Step::Ends | Step::Restructure(_))) {
+                    // one that can't be read at all is left behind
+                    if !is_kept(&step) {
                         self.packet = None;
                     }
                     step?
@@ -237,7 +251,7 @@ impl Extractor for MyExtractor {
         self.live = None;
         self.followed = from.tables.clone();
         let connected = self.verified(from).await.map_err(|e| self.lost(e))?;
-        self.live = Some(connected);
+        (self.live, self.prepared) = (Some(connected), None);
         Ok(())
     }
     async fn next(&mut self, limit: &Limit) -> Result<Option<Batch>> {

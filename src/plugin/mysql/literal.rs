@@ -9,9 +9,55 @@ use arrow::array::*;
 use arrow::datatypes::*;
 use std::io::Write;
 
+/// How values are written so that the column that they are for, or are compared with, takes them as they are: MySQL would compare a text with a
+/// number as doubles, which makes neighbours of one another and uses no index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Form {
+    /// By the values' own type.
+    #[default]
+    Own,
+    /// The column holds bits: the value's digits are theirs.
+    Bits,
+    /// The column holds texts, or is written as a text.
+    Quoted,
+    /// Texts of so many characters at most; MySQL would cut off blanks beyond them without a word.
+    Limited(usize),
+    /// One of these labels; a number that is none would be taken as a place among them.
+    Label(Vec<String>),
+    /// The column holds bytes: the text's, in UTF-8.
+    Binary,
+}
+
+impl Form {
+    /// For a column of this type.
+    pub fn of(native: &str) -> Form {
+        match MyType::parse(native) {
+            MyType::Integer { .. } | MyType::Float | MyType::Double | MyType::Decimal { .. } | MyType::Year => Form::Own,
+            MyType::Bit(_) => Form::Bits,
+            MyType::Binary(_) | MyType::Bytes => Form::Binary,
+            MyType::Enum(labels) | MyType::Set(labels) => Form::Label(labels),
+            MyType::Text(_) => characters(native).map_or(Form::Quoted, Form::Limited),
+            _ => Form::Quoted,
+        }
+    }
+}
+
+/// Characters that `char(n)` and `varchar(n)` hold.
+pub fn characters(native: &str) -> Option<usize> {
+    let rest = native.strip_prefix("varchar(").or_else(|| native.strip_prefix("char("))?;
+    rest.split(')').next()?.parse().ok()
+}
+
+/// A column's values and how they are written.
+#[derive(Debug)]
+pub struct Cells<'a> {
+    values: Values<'a>,
+    form: &'a Form,
+}
+
 /// A column's array, downcast once.
 #[derive(Debug)]
-pub enum Cells<'a> {
+enum Values<'a> {
     Bool(&'a BooleanArray),
     Int16(&'a Int16Array),
     Int32(&'a Int32Array),
@@ -23,8 +69,6 @@ pub enum Cells<'a> {
     Text(&'a StringArray),
     /// A decimal in text form.
     Number(&'a StringArray),
-    /// `0101`: an own type of MySQL, which takes bits in another form.
-    Bits(&'a StringArray),
     Bytes(&'a BinaryArray),
     Uuid(&'a FixedSizeBinaryArray),
     Date(&'a Date32Array),
@@ -36,11 +80,50 @@ pub enum Cells<'a> {
 pub type Impossible = &'static str;
 
 impl<'a> Cells<'a> {
-    /// A column's values.
+    /// A column's values, for a column of the same type.
     pub fn new(column: &Column, array: &'a dyn Array) -> Result<Cells<'a>> {
+        let bits = column.logical == LogicalType::Opaque && matches!(MyType::parse(&column.native), MyType::Bit(_));
+        Cells::in_form(column, array, if bits { &Form::Bits } else { &Form::Own })
+    }
+    /// A column's values, for a column that takes them in this form.
+    pub fn in_form(column: &Column, array: &'a dyn Array, form: &'a Form) -> Result<Cells<'a>> {
+        Ok(Cells { values: Values::new(column, array)?, form })
+    }
+    /// Appends a row's value as a literal; why not, where MySQL has no such value. Nothing is appended then.
+    pub fn put(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Impossible> {
+        if self.values.array().is_null(row) {
+            out.extend_from_slice(b"NULL");
+            return Ok(());
+        }
+        let before = out.len();
+        let done = match (&self.values, self.form) {
+            (Values::Text(a), form) => text(a.value(row), form, out),
+            (Values::Number(a), Form::Own | Form::Bits) => digits(a.value(row), out),
+            (Values::Number(a), _) => {
+                quoted(a.value(row).as_bytes(), out);
+                Ok(())
+            }
+            (values, Form::Own | Form::Bits) => values.put(row, false, out),
+            (values, _) if values.is_number() => {
+                out.push(b'\'');
+                let done = values.put(row, true, out);
+                out.push(b'\'');
+                done
+            }
+            (values, _) => values.put(row, false, out),
+        };
+        if done.is_err() {
+            out.truncate(before);
+        }
+        done
+    }
+}
+
+impl<'a> Values<'a> {
+    fn new(column: &Column, array: &'a dyn Array) -> Result<Values<'a>> {
         macro_rules! cast {
             ($variant:ident, $type:ty) => {
-                Cells::$variant(array.as_any().downcast_ref::<$type>().ok_or_else(|| Error::internal("an array is not of its column's type"))?)
+                Values::$variant(array.as_any().downcast_ref::<$type>().ok_or_else(|| Error::internal("an array is not of its column's type"))?)
             };
         }
         Ok(match &column.logical {
@@ -53,10 +136,9 @@ impl<'a> Cells<'a> {
             LogicalType::Float64 => cast!(Float64, Float64Array),
             LogicalType::Decimal { scale, .. } => {
                 let array = array.as_primitive_opt::<Decimal128Type>().ok_or_else(|| Error::internal("an array is not of its column's type"))?;
-                Cells::Decimal(array, *scale)
+                Values::Decimal(array, *scale)
             }
             LogicalType::DecimalText => cast!(Number, StringArray),
-            LogicalType::Opaque if matches!(MyType::parse(&column.native), MyType::Bit(_)) => cast!(Bits, StringArray),
             LogicalType::Text | LogicalType::Json | LogicalType::Opaque => cast!(Text, StringArray),
             LogicalType::Bytes => cast!(Bytes, BinaryArray),
             LogicalType::Uuid => cast!(Uuid, FixedSizeBinaryArray),
@@ -67,28 +149,28 @@ impl<'a> Cells<'a> {
     }
     fn array(&self) -> &dyn Array {
         match self {
-            Cells::Bool(a) => *a,
-            Cells::Int16(a) => *a,
-            Cells::Int32(a) => *a,
-            Cells::Int64(a) => *a,
-            Cells::UInt64(a) => *a,
-            Cells::Float32(a) => *a,
-            Cells::Float64(a) => *a,
-            Cells::Decimal(a, _) => *a,
-            Cells::Text(a) | Cells::Number(a) | Cells::Bits(a) => *a,
-            Cells::Bytes(a) => *a,
-            Cells::Uuid(a) => *a,
-            Cells::Date(a) => *a,
-            Cells::Time(a) => *a,
-            Cells::Timestamp(a) => *a,
+            Values::Bool(a) => *a,
+            Values::Int16(a) => *a,
+            Values::Int32(a) => *a,
+            Values::Int64(a) => *a,
+            Values::UInt64(a) => *a,
+            Values::Float32(a) => *a,
+            Values::Float64(a) => *a,
+            Values::Decimal(a, _) => *a,
+            Values::Text(a) | Values::Number(a) => *a,
+            Values::Bytes(a) => *a,
+            Values::Uuid(a) => *a,
+            Values::Date(a) => *a,
+            Values::Time(a) => *a,
+            Values::Timestamp(a) => *a,
         }
     }
-    /// Appends a row's value as a literal; why not, where MySQL has no such value. Nothing is appended then.
-    pub fn put(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Impossible> {
-        if self.array().is_null(row) {
-            out.extend_from_slice(b"NULL");
-            return Ok(());
-        }
+    fn is_number(&self) -> bool {
+        use Values::*;
+        matches!(self, Bool(_) | Int16(_) | Int32(_) | Int64(_) | UInt64(_) | Float32(_) | Float64(_) | Decimal(..))
+    }
+    /// `plain`: a number's digits, for a text.
+    fn put(&self, row: usize, plain: bool, out: &mut Vec<u8>) -> Result<(), Impossible> {
         // writing to a vector does not fail
         macro_rules! number {
             ($a:expr) => {{
@@ -97,38 +179,65 @@ impl<'a> Cells<'a> {
             }};
         }
         match self {
-            Cells::Bool(a) => out.push(b'0' + u8::from(a.value(row))),
-            Cells::Int16(a) => number!(a),
-            Cells::Int32(a) => number!(a),
-            Cells::Int64(a) => number!(a),
-            Cells::UInt64(a) => number!(a),
+            Values::Bool(a) => out.push(b'0' + u8::from(a.value(row))),
+            Values::Int16(a) => number!(a),
+            Values::Int32(a) => number!(a),
+            Values::Int64(a) => number!(a),
+            Values::UInt64(a) => number!(a),
+            Values::Float32(a) if plain => shortest(a.value(row), out)?,
+            Values::Float64(a) if plain => shortest(a.value(row), out)?,
             // as a double, which is the same number: MySQL compares a float with a literal so
-            Cells::Float32(a) => float(f64::from(a.value(row)), out)?,
-            Cells::Float64(a) => float(a.value(row), out)?,
-            Cells::Decimal(a, scale) => decimal(a.value(row), *scale, out)?,
-            Cells::Text(a) => quoted(a.value(row).as_bytes(), out),
-            Cells::Number(a) => {
-                let text = a.value(row);
-                if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')) {
-                    return Err("MySQL has no such number");
-                }
-                out.extend_from_slice(text.as_bytes());
-            }
-            Cells::Bits(a) => {
-                out.push(b'b');
-                quoted(a.value(row).as_bytes(), out);
-            }
-            Cells::Bytes(a) => hex(a.value(row), out),
-            Cells::Uuid(a) => {
+            Values::Float32(a) => float(f64::from(a.value(row)), out)?,
+            Values::Float64(a) => float(a.value(row), out)?,
+            Values::Decimal(a, scale) => decimal(a.value(row), *scale, out)?,
+            Values::Text(a) => quoted(a.value(row).as_bytes(), out),
+            Values::Number(a) => digits(a.value(row), out)?,
+            Values::Bytes(a) => hex(a.value(row), out),
+            Values::Uuid(a) => {
                 let id = uuid::Uuid::from_slice(a.value(row)).unwrap_or_default();
                 let _ = write!(out, "'{id}'");
             }
-            Cells::Date(a) => date(a.value(row), out)?,
-            Cells::Time(a) => time(a.value(row), out),
-            Cells::Timestamp(a) => timestamp(a.value(row), out)?,
+            Values::Date(a) => date(a.value(row), out)?,
+            Values::Time(a) => time(a.value(row), out),
+            Values::Timestamp(a) => timestamp(a.value(row), out)?,
         }
         Ok(())
     }
+}
+
+fn text(text: &str, form: &Form, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    match form {
+        Form::Bits if !text.bytes().all(|b| matches!(b, b'0' | b'1')) => return Err("the text is no bits"),
+        Form::Bits => out.push(b'b'),
+        Form::Limited(most) if text.ends_with(' ') && text.chars().count() > *most => return Err("the text is longer than the column"),
+        Form::Label(labels) if text.trim().parse::<u64>().is_ok() && !labels.iter().any(|l| l == text) => return Err("the column has no such label"),
+        Form::Binary => {
+            hex(text.as_bytes(), out);
+            return Ok(());
+        }
+        _ => {}
+    }
+    quoted(text.as_bytes(), out);
+    Ok(())
+}
+
+fn digits(text: &str, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')) {
+        return Err("MySQL has no such number");
+    }
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// The shortest text that reads back as the number.
+fn shortest<F: ryu::Float + Into<f64>>(x: F, out: &mut Vec<u8>) -> Result<(), Impossible> {
+    if !x.into().is_finite() {
+        return Err("MySQL has no NaN and no infinity");
+    }
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(x);
+    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    Ok(())
 }
 
 fn float(x: f64, out: &mut Vec<u8>) -> Result<(), Impossible> {
@@ -228,6 +337,25 @@ mod tests {
             cells.put(row, &mut out).map(|()| String::from_utf8(out).expect("ASCII"))
         };
         (0..array.len()).map(one).collect()
+    }
+
+    #[test]
+    fn numbers_beside_texts_are_texts() {
+        let one = |logical: LogicalType, array: &dyn Array, native: &str| {
+            let (column, form, mut out) = (Column::new("c", logical, "x", "x"), Form::of(native), Vec::new());
+            let done = Cells::in_form(&column, array, &form).expect("of the type").put(0, &mut out);
+            done.map(|()| String::from_utf8(out).expect("ASCII"))
+        };
+        let digits = StringArray::from(vec!["12345678901234567890"]);
+        assert_eq!(one(LogicalType::DecimalText, &digits, "varchar(768) CHARACTER SET utf8mb4"), Ok("'12345678901234567890'".into()));
+        assert_eq!(one(LogicalType::DecimalText, &digits, "decimal(60,2)"), Ok("12345678901234567890".into()));
+        assert_eq!(one(LogicalType::Int64, &Int64Array::from(vec![7]), "varchar(9)"), Ok("'7'".into()));
+        assert_eq!(one(LogicalType::Float32, &Float32Array::from(vec![1.1]), "longtext"), Ok("'1.1'".into()));
+        assert_eq!(one(LogicalType::Text, &StringArray::from(vec!["a'"]), "varbinary(9)"), Ok("x'6127'".into()));
+        assert!(one(LogicalType::Text, &StringArray::from(vec!["ab  "]), "varchar(3)").is_err());
+        assert!(one(LogicalType::Text, &StringArray::from(vec!["2"]), "enum('a','b')").is_err());
+        assert_eq!(one(LogicalType::Opaque, &StringArray::from(vec!["010"]), "bit(3)"), Ok("b'010'".into()));
+        assert!(one(LogicalType::Opaque, &StringArray::from(vec!["[1,2)"]), "bit(3)").is_err());
     }
 
     #[test]

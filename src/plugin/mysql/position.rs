@@ -3,9 +3,9 @@
 //! A position is a file and an offset, which order on one server; where the server has GTIDs the set of transactions before it stands beside it,
 //! and says whether the server still is one that has them.
 
-use crate::data::Position;
+use crate::data::{Position, TableName};
 use crate::error::{Error, Kind, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// `Position::system` of all MySQL and MariaDB positions.
@@ -62,13 +62,20 @@ impl Place {
         let text = if gtids.is_empty() { self.to_string() } else { format!("{self} {gtids}") };
         Position::new(SYSTEM, self.key(), text)
     }
+    /// As a position at which the structures of some tables are in doubt.
+    pub fn position_in_doubt<'a>(&self, gtids: &Gtids, suspects: impl Iterator<Item = &'a TableName>) -> Position {
+        let mut position = self.position(gtids);
+        position.text += &Suspects::suffix(suspects);
+        position
+    }
     /// Of a position that this plugin made. Errors: `PositionLost`.
     pub fn of(position: &Position) -> Result<(Place, Gtids)> {
         let foreign = || Error::new(Kind::PositionLost, "the position is not one of a MySQL source").with_detail(format!("It is {position} of {}.", position.system));
         if position.system != SYSTEM {
             return Err(foreign());
         }
-        let (place, gtids) = position.text.split_once(' ').unwrap_or((&position.text, ""));
+        let text = position.text.split(SUSPECTS).next().unwrap_or_default();
+        let (place, gtids) = text.split_once(' ').unwrap_or((text, ""));
         let (file, offset) = place.rsplit_once(':').ok_or_else(foreign)?;
         let place = Place { file: File::parse(file).map_err(|_| foreign())?, offset: offset.parse().map_err(|_| foreign())? };
         if place.key() != position.key {
@@ -80,6 +87,58 @@ impl Place {
     pub fn order(&self) -> (u64, u64) {
         (self.file.number, self.offset)
     }
+}
+
+/// Before the tables whose structures are in doubt.
+const SUSPECTS: &str = " ?";
+/// All of them.
+const EVERY: &str = "*";
+/// Beyond so many all are named as one.
+const MOST_SUSPECTS: usize = 32;
+
+/// Tables whose structures are in doubt at a position: a statement before it names them, and none of their rows has come since.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Suspects {
+    every: bool,
+    names: HashSet<String>,
+}
+
+impl Suspects {
+    /// What a position's text ends in, where there are any.
+    pub fn suffix<'a>(tables: impl Iterator<Item = &'a TableName>) -> String {
+        let mut names: Vec<String> = tables.map(|t| format!("{}.{}", escaped(&t.schema), escaped(&t.name))).collect();
+        names.sort();
+        match names.len() {
+            0 => String::new(),
+            1..=MOST_SUSPECTS => format!("{SUSPECTS}{}", names.join(",")),
+            _ => format!("{SUSPECTS}{EVERY}"),
+        }
+    }
+    /// Of a position that this plugin made.
+    pub fn of(position: &Position) -> Suspects {
+        match position.text.split_once(SUSPECTS) {
+            None => Suspects::default(),
+            Some((_, EVERY)) => Suspects { every: true, names: HashSet::new() },
+            Some((_, names)) => Suspects { every: false, names: names.split(',').map(str::to_lowercase).collect() },
+        }
+    }
+    /// It is one of them, in whatever case.
+    pub fn contains(&self, table: &TableName) -> bool {
+        self.every || self.names.contains(&format!("{}.{}", escaped(&table.schema), escaped(&table.name)).to_lowercase())
+    }
+}
+
+/// A name without the signs that part it from others.
+fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_alphanumeric() || matches!(c, '_' | '$' | '-') {
+            out.push(c);
+        } else {
+            out += &format!("%{:x};", u32::from(c));
+        }
+    }
+    out
 }
 
 /// A set of transactions.
@@ -260,6 +319,22 @@ mod tests {
         assert!(Place::of(&Position::new("postgres", vec![0; 16], "0/0")).is_err());
         assert!(Place::of(&Position::new(SYSTEM, vec![0; 16], position.text.clone())).is_err());
         assert!(File::parse("nothing").is_err());
+    }
+
+    #[test]
+    fn doubts_travel_with_a_position() {
+        let place = Place { file: File { base: "db".into(), number: 1, width: 6 }, offset: 4 };
+        let gtids = Gtids::parse("0-1-100").expect("a set");
+        let tables = [TableName::new("shop", "a b,c"), TableName::new("shop", "été")];
+        let doubtful = place.position_in_doubt(&gtids, tables.iter());
+        assert_eq!(doubtful.text, "db.000001:4 0-1-100 ?shop.a%20;b%2c;c,shop.été");
+        assert_eq!(Place::of(&doubtful).expect("ours"), (place.clone(), gtids.clone()));
+        let suspects = Suspects::of(&doubtful);
+        assert!(tables.iter().all(|t| suspects.contains(t)) && !suspects.contains(&TableName::new("shop", "a")));
+        assert_eq!((place.position_in_doubt(&gtids, [].iter()), Suspects::of(&place.position(&gtids))), (place.position(&gtids), Suspects::default()));
+        let many: Vec<_> = (0..100).map(|i| TableName::new("shop", i.to_string())).collect();
+        let doubtful = place.position_in_doubt(&Gtids::None, many.iter());
+        assert!(doubtful.text == "db.000001:4 ?*" && Suspects::of(&doubtful).contains(&tables[0]) && Place::of(&doubtful).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// Keys of an anchor's identity.
 pub mod fact {
-    /// MySQL: `server_uuid`; MariaDB: `server_uid`, or where it has none its server id and data directory.
+    /// MySQL: `server_uuid`; MariaDB: its server id (`server_uid` is made of the machine's address and the port, which move with neither data nor log).
     pub const SERVER: &str = "server";
     /// Base name of the log's files.
     pub const LOG: &str = "log";
@@ -67,10 +67,9 @@ pub async fn gtid_mode(wire: &mut Wire) -> Result<bool> {
 
 /// What identifies a server and its log now.
 pub async fn identity(wire: &mut Wire) -> Result<Identity> {
-    let all = variables(wire, &["server_uuid", "server_uid", "server_id", "datadir", "hostname", "log_bin_basename"]).await?;
+    let all = variables(wire, &["server_uuid", "server_id", "log_bin_basename"]).await?;
     let get = |name: &str| all.get(name).cloned().filter(|v| !v.is_empty());
-    let server = get("server_uuid").or_else(|| get("server_uid"));
-    let server = server.unwrap_or_else(|| format!("{} {}", get("server_id").unwrap_or_default(), get("datadir").unwrap_or_default()));
+    let server = get("server_uuid").unwrap_or_else(|| format!("server id {}", get("server_id").unwrap_or_default()));
     let log = get("log_bin_basename").map(|p| p.rsplit('/').next().unwrap_or_default().to_string()).unwrap_or_default();
     let kind = if wire.server().mariadb { "mariadb" } else { "mysql" };
     Ok(Identity::from([(fact::SERVER.to_string(), server), (fact::LOG.to_string(), log), (fact::KIND.to_string(), kind.to_string())]))

@@ -134,7 +134,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// The labels of an enum or set: quoted, a quote doubled.
+/// The labels of an enum or set: quoted, a quote doubled; some signs stand behind a backslash, whatever the session's mode is.
 fn labels(mut text: &str) -> Vec<String> {
     let mut out = Vec::new();
     while let Some(start) = text.find('\'') {
@@ -150,8 +150,25 @@ fn labels(mut text: &str) -> Vec<String> {
                 None => break,
             }
         }
-        out.push(label);
+        out.push(unescaped(&label));
         text = rest;
+    }
+    out
+}
+
+fn unescaped(label: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(label.len()), label.chars());
+    while let Some(c) = rest.next() {
+        out.push(match c {
+            '\\' => match rest.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('0') => '\0',
+                Some(other) => other,
+                None => c,
+            },
+            _ => c,
+        });
     }
     out
 }
@@ -256,7 +273,7 @@ async fn json_columns(wire: &mut Wire, condition: &str) -> Result<HashSet<(Table
         return Ok(HashSet::new());
     }
     let condition = condition.replace("c.table_schema", "c.constraint_schema");
-    let sql = format!("SELECT c.constraint_schema, c.table_name, c.check_clause FROM information_schema.check_constraints c WHERE {condition} AND c.check_clause LIKE 'json\\_valid(`%`)'");
+    let sql = format!("SELECT c.constraint_schema, c.table_name, c.check_clause FROM information_schema.check_constraints c WHERE {condition} AND c.check_clause LIKE 'json_valid(`%'");
     let rows = wire.rows(WHAT, &sql).await?;
     let of = |row: Vec<Option<String>>| {
         let [schema, table, clause]: [Option<String>; 3] = row.try_into().ok()?;
@@ -323,6 +340,9 @@ mod tests {
         assert_eq!(MyType::parse("int(10) unsigned zerofill"), MyType::Integer { bytes: 4, unsigned: true });
         assert_eq!(MyType::parse("decimal(65,30)"), MyType::Decimal { precision: 65, scale: 30 });
         assert_eq!(MyType::parse("enum('a','it''s','x,)y') CHARACTER SET latin1 COLLATE latin1_bin"), MyType::Enum(vec!["a".into(), "it's".into(), "x,)y".into()]));
+        // as MariaDB and MySQL show them in every sql_mode
+        let labels = ["a\\b", "new\nline", "q'q", "r\rx", "y\0"].map(String::from).to_vec();
+        assert_eq!(MyType::parse(r"enum('a\\b','new\nline','q''q','r\rx','y\0')"), MyType::Enum(labels));
         assert_eq!(MyType::parse("varchar(10) CHARACTER SET latin1 COLLATE latin1_swedish_ci"), MyType::Text("latin1".into()));
         assert_eq!((MyType::parse("datetime(6)"), MyType::parse("bit(5)"), MyType::parse("binary(3)")), (MyType::DateTime(6), MyType::Bit(5), MyType::Binary(3)));
         assert_eq!((MyType::parse("longtext"), MyType::parse("xyz(")), (MyType::Text("utf8mb4".into()), MyType::Other("xyz".into())));

@@ -6,6 +6,7 @@
 mod login;
 pub mod packet;
 
+use super::client::auth::Line;
 use super::client::{Access, ServerError, Target, connection_lost, malformed, pinned_settings, server_code};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::net::Stream;
@@ -115,7 +116,7 @@ pub struct Wire {
     long: Vec<u8>,
     server: Server,
     thread: u32,
-    private: bool,
+    line: Line,
 }
 
 /// A packet that is an OK, an EOF or an error.

@@ -45,7 +45,7 @@ enum Form {
     Enum(Arc<[String]>),
     Set(Arc<[String]>),
     Json,
-    Uuid { swapped: bool },
+    Uuid,
     Inet4,
     Inet6,
 }
@@ -107,8 +107,8 @@ impl Cell {
             (MyType::Json, kind::JSON) => Form::Json,
             // MariaDB's JSON is text
             (MyType::Json, kind::TINY_BLOB..=kind::BLOB) => Form::Text(Charset::Utf8),
-            // a column made before MariaDB 10.11.5 says so
-            (MyType::Uuid, kind::STRING) if meta == 16 => Form::Uuid { swapped: column.native.contains("old") },
+            // in the order of its text, however the table keeps it (MariaDB source, `UUID::pack`)
+            (MyType::Uuid, kind::STRING) if meta == 16 => Form::Uuid,
             (MyType::Inet6, kind::STRING) if meta == 16 => Form::Inet6,
             (MyType::Inet4, kind::STRING) if meta == 4 => Form::Inet4,
             (MyType::Other(word), _) => {
@@ -181,7 +181,7 @@ impl Cell {
             Form::Enum(labels) => builder.append_bytes(label(labels, little(value))?.as_bytes()),
             Form::Set(labels) => builder.append_with(|out| set(labels, little(value), out)),
             Form::Json => builder.append_with(|out| json::put(value, out)),
-            Form::Uuid { swapped } => builder.append_uuid(if *swapped { unswapped(padded(value)) } else { padded(value) }),
+            Form::Uuid => builder.append_uuid(padded(value)),
             Form::Inet6 => builder.append_bytes(std::net::Ipv6Addr::from(padded::<16>(value)).to_string().as_bytes()),
             Form::Inet4 => builder.append_bytes(std::net::Ipv4Addr::from(padded::<4>(value)).to_string().as_bytes()),
         }
@@ -253,15 +253,6 @@ fn padded<const N: usize>(value: &[u8]) -> [u8; N] {
     let mut out = [0; N];
     let n = value.len().min(N);
     out[..n].copy_from_slice(&value[..n]);
-    out
-}
-
-/// MariaDB kept a UUID with its last group first, so that those made one after the other lie side by side.
-fn unswapped(kept: [u8; 16]) -> [u8; 16] {
-    let mut out = [0; 16];
-    for (to, from) in [(0..4, 12..16), (4..6, 10..12), (6..8, 8..10), (8..10, 6..8), (10..16, 0..6)] {
-        out[to].copy_from_slice(&kept[from]);
-    }
     out
 }
 
@@ -454,6 +445,15 @@ mod tests {
         assert_eq!((text("enum('a','b')", (247, 1), &[2]), text("enum('a','b')", (247, 1), &[0]), text("set('a','b','c')", (248, 1), &[5])), ("b".into(), String::new(), "a,c".into()));
         assert_eq!((text("binary(3)", (254, 3), &[1, 7]), text("blob", (252, 2), &[1, 0, 9])), ("070000".into(), "09".into()));
         assert_eq!(text("inet6", (254, 16), &[1, 0x20]), "2000::");
+    }
+
+    #[test]
+    fn uuids_stand_in_the_order_of_their_text() {
+        // 550e8400-e29b-41d4-a716-446655440000 as MariaDB 10.11 logs it, without the zeros at its end; a column of the old kind too
+        let logged = [14, 0x55, 0x0e, 0x84, 0, 0xe2, 0x9b, 0x41, 0xd4, 0xa7, 0x16, 0x44, 0x66, 0x55, 0x44];
+        for native in ["uuid", "uuid /* old */"] {
+            assert_eq!(text(native, (254, 16), &logged), "550e8400e29b41d4a716446655440000");
+        }
     }
 
     #[test]

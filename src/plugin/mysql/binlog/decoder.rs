@@ -11,9 +11,9 @@ use super::cells::Charsets;
 use super::event::{self, Checksum, Event, kind};
 use super::rows::{Layout, RowsBuilder};
 use super::table_map::TableMap;
-use crate::data::{Batch, Content, Part, TableName, TableVersion, Txn};
+use crate::data::{Batch, Content, Part, Position, TableName, TableVersion, Txn};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::mysql::position::{File, Gtids, Place};
+use crate::plugin::mysql::position::{File, Gtids, Place, Suspects};
 use payload::Payload;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +32,14 @@ pub enum Step {
     Ends,
 }
 
+/// The event is to be given again: it is not taken, or has failed one table and may mean others too.
+pub fn is_kept(step: &Result<Step>) -> bool {
+    match step {
+        Ok(step) => *step != Step::Taken,
+        Err(e) => e.table().is_some(),
+    }
+}
+
 /// How the log is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
@@ -39,6 +47,8 @@ pub struct Settings {
     pub forwarding: bool,
     /// Names of tables differ in more than case.
     pub exact_names: bool,
+    /// The log is MariaDB's.
+    pub mariadb: bool,
     /// Largest event, packed or unpacked.
     pub most: usize,
 }
@@ -50,7 +60,7 @@ struct Tracked {
     /// How its rows are read, for the structure that the log has shown.
     layout: Option<(Arc<TableMap>, Arc<Layout>)>,
     rows: Option<RowsBuilder>,
-    /// A statement named it: its structure is looked up at its next change.
+    /// A statement named it: its structure is looked up at its next change. Positions say so too, for whoever goes on from one.
     suspect: bool,
     /// One of its changes could not be read: nothing of it is taken until it is asked for anew.
     broken: bool,
@@ -75,8 +85,6 @@ struct Current {
     gtid: Option<Gtid>,
     /// One statement without an end.
     standalone: bool,
-    /// It was prepared for two-phase commit: whether it is committed, nobody knows yet.
-    prepared: bool,
     time: i64,
     origin: Option<String>,
     /// Its rows are left out: another pipe wrote it.
@@ -87,6 +95,10 @@ struct Current {
     index: Option<u32>,
     /// Rows of it were handed out.
     delivered: bool,
+    /// It is before our start and among what was read then.
+    stale: bool,
+    /// Followed tables that it has changed.
+    touched: Vec<TableName>,
 }
 
 #[derive(Debug, Clone)]
@@ -113,11 +125,15 @@ pub struct Decoder {
     checksum: Checksum,
     maps: HashMap<u64, Mapped>,
     tables: HashMap<TableName, Tracked>,
+    /// What positions say of those among them whose structures are in doubt.
+    doubts: String,
     current: Option<Current>,
     payload: Option<Payload>,
     /// Where the last event ended.
     place: Place,
     start: Place,
+    /// Nothing after the start was read yet, and nobody before us has.
+    fresh: bool,
     position: Place,
     gtids: Gtids,
     skip: u64,
@@ -139,11 +155,13 @@ impl Decoder {
             checksum: Checksum::Unknown,
             maps: HashMap::new(),
             tables: HashMap::new(),
+            doubts: String::new(),
             current: None,
             payload: None,
             place: start.clone(),
             position: start.clone(),
             start,
+            fresh: false,
             gtids,
             skip: 0,
             stops: VecDeque::new(),
@@ -160,6 +178,25 @@ impl Decoder {
         stops.retain(|s| s.order() > self.start.order());
         stops.sort_by_key(Place::order);
         (self.stops, self.skip) = (stops.into(), skip);
+    }
+    /// The position is an anchor's, from which nothing was read yet. MySQL reads the log's end and its set of transactions one after the other:
+    /// the log may begin with some that are before the end and not in the set.
+    pub fn begin_anew(&mut self) {
+        self.fresh = true;
+    }
+    /// Structures that were in doubt at the start.
+    pub fn suspect(&mut self, suspects: &Suspects) {
+        self.tables.iter_mut().filter(|(key, _)| suspects.contains(key)).for_each(|(_, tracked)| tracked.suspect = true);
+        self.note_doubts();
+    }
+    fn note_doubts(&mut self) {
+        self.doubts = Suspects::suffix(self.tables.iter().filter(|(_, t)| t.suspect).map(|(key, _)| key));
+    }
+    /// A position of ours, with the structures that are in doubt there.
+    fn position_of(&self, place: &Place) -> Position {
+        let mut position = place.position(&self.gtids);
+        position.text += &self.doubts;
+        position
     }
     fn key(&self, name: &TableName) -> TableName {
         if self.settings.exact_names { name.clone() } else { TableName::new(name.schema.to_lowercase(), name.name.to_lowercase()) }
@@ -181,6 +218,7 @@ impl Decoder {
             };
             self.tables.insert(key, tracked);
         }
+        self.note_doubts();
         Ok(())
     }
     /// Rows, or transactions without any, so far.
@@ -241,8 +279,8 @@ impl Decoder {
         let event = Event::parse(&bytes, &mut Checksum::Off)?;
         let at = At { end, begin, print, time: event.time };
         let step = self.take_event(&event, &at);
-        if let (Some(payload), Ok(Step::Restructure(_) | Step::Ends)) = (&mut self.payload, &step) {
-            payload.back(bytes.clone());
+        if let (Some(payload), true) = (&mut self.payload, is_kept(&step)) {
+            payload.back(bytes);
         }
         step.map(Some)
     }
@@ -251,7 +289,9 @@ impl Decoder {
         let mut end = self.place.clone();
         if !event.artificial {
             match event.end {
-                0 if event.kind == kind::FORMAT_DESCRIPTION => {}
+                // made for this connection, though it does not say so
+                0 if matches!(event.kind, kind::FORMAT_DESCRIPTION | kind::PREVIOUS_GTIDS | kind::MARIA_GTID_LIST | kind::MARIA_START_ENCRYPTION) => {}
+                // some servers don't say where an event of a transaction ends
                 0 => end.offset += u64::from(event.size),
                 low => {
                     end.offset = end.offset & !0xffff_ffff | u64::from(low);
@@ -310,31 +350,36 @@ impl Decoder {
     fn take_event(&mut self, event: &Event<'_>, at: &At) -> Result<Step> {
         let body = &event.body;
         match event.kind {
-            kind::FORMAT_DESCRIPTION => self.maps.clear(),
+            kind::FORMAT_DESCRIPTION => {
+                self.maps.clear();
+                if !event.artificial && event.end != 0 && event::begins_a_run(body) {
+                    self.cut_off(at)?;
+                }
+            }
             kind::MARIA_GTID => {
                 let g = event::maria_gtid(body)?;
                 let gtid = Gtid::Maria(g.domain, event.server, g.number);
-                return self.begin(at, format!("{}-{}-{}", g.domain, event.server, g.number), Some(gtid), (g.standalone, g.prepares));
+                return self.begin(at, format!("{}-{}-{}", g.domain, event.server, g.number), Some(gtid), g.standalone);
             }
             kind::GTID => {
                 let (source, number) = event::mysql_gtid(body)?;
-                return self.begin(at, format!("{source}:{number}"), Some(Gtid::Mysql(source, number)), (true, false));
+                return self.begin(at, format!("{source}:{number}"), Some(Gtid::Mysql(source, number)), true);
             }
             kind::GTID_TAGGED => {
                 let (source, number) = event::mysql_tagged_gtid(body)?;
-                return self.begin(at, format!("{source}:{number}"), Some(Gtid::Mysql(source, number)), (true, false));
+                return self.begin(at, format!("{source}:{number}"), Some(Gtid::Mysql(source, number)), true);
             }
-            kind::ANONYMOUS_GTID => return self.begin(at, String::new(), None, (true, false)),
+            kind::ANONYMOUS_GTID => return self.begin(at, String::new(), None, true),
             kind::QUERY | kind::MARIA_QUERY_COMPRESSED => {
                 let query = event::query(body, event.kind == kind::MARIA_QUERY_COMPRESSED, self.settings.most)?;
                 return self.statement(&query, at);
             }
             kind::XID => self.commit(at)?,
             kind::XA_PREPARE => {
-                if let Some(current) = &mut self.current {
-                    current.prepared = true;
+                // the first byte: it commits in one phase
+                if body.first() != Some(&1) {
+                    self.refuse_undecided()?;
                 }
-                self.refuse_undecided()?;
                 self.commit(at)?;
             }
             kind::TABLE_MAP => self.table_map(body)?,
@@ -354,16 +399,17 @@ impl Decoder {
         Ok(Step::Taken)
     }
 
-    /// Makes parts of the rows gathered.
+    /// Makes parts of the rows gathered. After an error the tables behind the failed one are still to be closed.
     fn close(&mut self) -> Result<()> {
-        for key in std::mem::take(&mut self.open) {
+        let mut keys = std::mem::take(&mut self.open).into_iter();
+        while let Some(key) = keys.next() {
             let Some(tracked) = self.tables.get_mut(&key) else { continue };
             let Some(rows) = tracked.rows.take().filter(|r| r.len() > 0) else { continue };
             match rows.finish() {
                 Ok(rows) => self.parts.push(Part { table: tracked.table.clone(), content: Content::Rows(rows) }),
                 Err(e) => {
-                    tracked.broken = true;
-                    return Err(e.for_table(tracked.table.name.to_string()));
+                    self.open = keys.collect();
+                    return Err(self.broke(&key, e));
                 }
             }
         }
@@ -377,7 +423,7 @@ impl Decoder {
             c.delivered
         });
         (self.count, self.bytes, self.ends) = (0, 0, false);
-        Ok(Batch { parts: std::mem::take(&mut self.parts), txns: std::mem::take(&mut self.txns), ends_transaction: !unfinished, position: self.position.position(&self.gtids) })
+        Ok(Batch { parts: std::mem::take(&mut self.parts), txns: std::mem::take(&mut self.txns), ends_transaction: !unfinished, position: self.position_of(&self.position) })
     }
 }
 

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 /// The error with which a server ends a log it can't give.
 const FATAL: u16 = 1236;
+/// How long the socket is looked at, at least, before a server is taken for silent.
+const LOOK: Duration = Duration::from_secs(1);
 /// Where a file's first event begins.
 const FIRST: u64 = 4;
 /// The log is asked for by a set of transactions (MySQL, COM_BINLOG_DUMP_GTID).
@@ -43,6 +45,8 @@ pub struct Dump {
     /// Silence after which the server is lost; zero: never.
     patience: Duration,
     heard: Instant,
+    /// When more was waited for last.
+    asked: Instant,
 }
 
 impl Dump {
@@ -83,12 +87,11 @@ impl Dump {
                 wire.send(command::BINLOG_DUMP, &by_place(replica.id, &place.file.to_string(), offset)).await?;
             }
         }
-        Ok(Dump { wire, patience: config.duration("source.timeout"), heard: Instant::now() })
+        Ok(Dump { wire, patience: config.duration("source.timeout"), heard: Instant::now(), asked: Instant::now() })
     }
     /// The next event, if it is there already.
     pub fn try_next(&mut self) -> Result<Option<Bytes>> {
         let Some(packet) = self.wire.try_packet()? else { return Ok(None) };
-        self.heard = Instant::now();
         match packet.first() {
             Some(0x00) => Ok(Some(packet.slice(1..))),
             Some(0xff) => Err(refused(super::super::client::ServerError::parse(&packet).into_error("the source ended its log"))),
@@ -101,8 +104,17 @@ impl Dump {
         if self.patience.is_zero() {
             return self.wire.wait_for_more().await;
         }
-        match timeout_at(self.heard + self.patience, self.wire.wait_for_more()).await {
-            Ok(done) => done,
+        // what came while the caller was away lies in the socket: it is looked for before the server is lost
+        let now = Instant::now();
+        let away = now.duration_since(std::mem::replace(&mut self.asked, now)) > LOOK;
+        let silent = self.heard + self.patience;
+        let until = if away { silent.max(now + LOOK) } else { silent };
+        match timeout_at(until, self.wire.wait_for_more()).await {
+            Ok(done) => {
+                // bytes of a large event, which may take long as a whole, are no silence either
+                self.heard = Instant::now();
+                done
+            }
             Err(_) => Err(Error::new(Kind::ConnectionLost, "the source has been silent for too long").with_detail(format!("source.timeout is {} s.", self.patience.as_secs()))),
         }
     }
@@ -115,15 +127,17 @@ impl Dump {
             }
         }
     }
-    /// The first event that stands in the file, as (where it ends modulo 4 GB, its print).
-    pub async fn first(&mut self) -> Result<(u32, u32)> {
+    /// The first event that stands in the file, as (where it ends modulo 4 GB, its print); `begin` is where it was asked for.
+    pub async fn first(&mut self, begin: u64) -> Result<(u32, u32)> {
         let mut checksum = Checksum::Unknown;
         loop {
             let bytes = self.next().await?;
             let event = Event::parse(&bytes, &mut checksum)?;
-            let made = event.artificial || event.end == 0 || matches!(event.kind, kind::ROTATE | kind::FORMAT_DESCRIPTION | kind::HEARTBEAT | kind::MARIA_GTID_LIST);
-            if bytes.len() >= HEADER && !made {
-                return Ok((event.end, event.print));
+            let made = matches!(event.kind, kind::ROTATE | kind::FORMAT_DESCRIPTION | kind::HEARTBEAT | kind::HEARTBEAT_V2 | kind::MARIA_GTID_LIST | kind::MARIA_START_ENCRYPTION);
+            if bytes.len() >= HEADER && !made && !event.artificial {
+                // some servers don't say where an event inside a transaction ends
+                let end = if event.end == 0 { (begin as u32).wrapping_add(event.size) } else { event.end };
+                return Ok((end, event.print));
             }
             if event.kind == kind::HEARTBEAT {
                 return Err(Error::new(Kind::PositionLost, "the source's log ends before a transaction that was read"));

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 pub const HEADER: usize = 19;
 /// Bytes of a checksum.
 const CHECKSUM: usize = 4;
+/// Bytes of the log's and the server's version in a format description.
+const VERSIONS: usize = 2 + 50;
 /// The event was made for this connection and is not in the file.
 const ARTIFICIAL: u16 = 0x20;
 
@@ -33,6 +35,7 @@ pub mod kind {
     pub const DELETE_ROWS: u8 = 32;
     pub const GTID: u8 = 33;
     pub const ANONYMOUS_GTID: u8 = 34;
+    pub const PREVIOUS_GTIDS: u8 = 35;
     pub const XA_PREPARE: u8 = 38;
     pub const PARTIAL_UPDATE_ROWS: u8 = 39;
     pub const TRANSACTION_PAYLOAD: u8 = 40;
@@ -40,6 +43,7 @@ pub mod kind {
     pub const GTID_TAGGED: u8 = 42;
     pub const MARIA_GTID: u8 = 162;
     pub const MARIA_GTID_LIST: u8 = 163;
+    pub const MARIA_START_ENCRYPTION: u8 = 164;
     pub const MARIA_QUERY_COMPRESSED: u8 = 165;
     pub const MARIA_WRITE_ROWS_COMPRESSED_V1: u8 = 166;
     pub const MARIA_DELETE_ROWS_COMPRESSED_V1: u8 = 168;
@@ -125,6 +129,11 @@ fn described(body: &[u8], has: bool) -> Checksum {
         (true, Some(1)) => Checksum::Crc32,
         _ => Checksum::Off,
     }
+}
+
+/// A file's first event says that the server was started with it, and did not go on from the file before.
+pub fn begins_a_run(body: &[u8]) -> bool {
+    body.get(VERSIONS..VERSIONS + 4).is_some_and(|created| created != [0; 4])
 }
 
 /// Where the log goes on: offset and file.

@@ -4,7 +4,7 @@
 use super::cells::{Charsets, Misfit};
 use super::rows::Layout;
 use super::table_map::TableMap;
-use crate::data::{Column, ColumnChange, LogicalType, TableVersion};
+use crate::data::{Column, ColumnChange, LogicalType, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 
 /// The version that the log shows, and how one comes to it from `before`. `now` is the catalog's present state.
@@ -41,22 +41,32 @@ pub fn evolve(before: &TableVersion, map: &TableMap, now: Option<&TableVersion>,
             return Ok(changed(before, columns, now));
         }
     }
-    Err(Error::new(Kind::NotSupported, format!("the structure of table {} at its place in the log can't be told", before.name))
-        .with_detail("Neither the structure known nor the catalog's present one fits its rows there: it was changed more than once meanwhile.")
-        .with_hint("RESYNC the table; with binlog_row_metadata = FULL at the source more is known."))
+    Err(untold(&before.name))
 }
+
+/// No structure that is known fits the rows.
+pub fn untold(table: &TableName) -> Error {
+    Error::new(Kind::NotSupported, format!("the structure of table {table} at its place in the log can't be told"))
+        .with_detail("Neither the structure known nor the catalog's present one fits its rows there: it was changed more than once meanwhile.")
+        .with_hint("RESYNC the table; with binlog_row_metadata = FULL at the source more is known.")
+}
+
+/// The default of a column whose values in the rows that are there nobody tells: no constant.
+const FILLED: &str = "(a value of its own in each row)";
 
 fn changed(before: &TableVersion, columns: Vec<Column>, facts: &TableVersion) -> (TableVersion, Vec<ColumnChange>) {
     let (mut columns, mut changes) = difference(before, columns);
+    let keys: Vec<String> = facts.key.iter().filter_map(|&k| facts.columns.get(k)).map(|c| c.name.clone()).collect();
     for column in columns.iter_mut().filter(|c| changes.iter().any(|x| matches!(x, ColumnChange::Add(name) if *name == c.name))) {
         // rows that are there have the type's zero, which is a default that is not written
         if !column.nullable && !column.generated && column.default.is_none() {
-            column.default = Some(if matches!(column.logical, LogicalType::Text | LogicalType::Bytes) { "''" } else { "0" }.to_string());
+            // a key that is new to them has another value in each (AUTO_INCREMENT)
+            let own = keys.contains(&column.name);
+            column.default = Some(if own { FILLED } else if matches!(column.logical, LogicalType::Text | LogicalType::Bytes) { "''" } else { "0" }.to_string());
         }
     }
-    let names: Vec<&String> = facts.key.iter().filter_map(|&k| facts.columns.get(k)).map(|c| &c.name).collect();
-    let key: Vec<usize> = names.iter().filter_map(|n| columns.iter().position(|c| c.name == **n)).collect();
-    let mut after = TableVersion::new(before.name.clone(), columns, if key.len() == names.len() { key } else { before.key.clone() });
+    let key: Vec<usize> = keys.iter().filter_map(|n| columns.iter().position(|c| c.name == *n)).collect();
+    let mut after = TableVersion::new(before.name.clone(), columns, if key.len() == keys.len() { key } else { before.key.clone() });
     (after.id, after.generation, after.source_id, after.estimated_rows) = (before.id, before.generation, before.source_id, before.estimated_rows);
     after.facts = facts.facts.clone();
     let renamed = |name: &String| {
@@ -93,7 +103,6 @@ fn difference(before: &TableVersion, after: Vec<Column>) -> (Vec<Column>, Vec<Co
 mod tests {
     use super::super::table_map::LogColumn;
     use super::*;
-    use crate::data::TableName;
     use crate::plugin::mysql::types::MyType;
 
     fn table(columns: &[(&str, &str)]) -> TableVersion {
@@ -118,6 +127,16 @@ mod tests {
         let before = table(&[("id", "int(11)"), ("a", "int(11)"), ("gone", "int(11)")]);
         let now = table(&[("id", "bigint(20)"), ("b", "int(11)"), ("new", "bigint(20)")]);
         assert_eq!(of(&before, &map(&[8, 3, 8], None), &now), "[Drop(\"gone\"), Rename { from: \"a\", to: \"b\" }, Retype(\"id\"), Add(\"new\")]");
+    }
+
+    #[test]
+    fn a_new_key_has_no_constant_for_the_rows_that_are_there() {
+        let before = table(&[("a", "int(11)")]);
+        let mut now = table(&[("id", "int(11)"), ("a", "int(11)"), ("n", "int(11)")]);
+        now.columns.iter_mut().for_each(|c| (c.nullable, c.default) = (false, None));
+        let (after, changes) = evolve(&before, &map(&[3, 3, 3], None), Some(&now), &Charsets::new()).expect("told");
+        assert_eq!(format!("{changes:?}"), "[Add(\"id\"), Add(\"n\"), Key]");
+        assert_eq!((after.columns[0].default.as_deref(), after.columns[2].default.as_deref()), (Some(FILLED), Some("0")));
     }
 
     #[test]

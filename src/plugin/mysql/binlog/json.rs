@@ -9,11 +9,20 @@ use std::io::Write;
 
 /// Nesting beyond this is not of MySQL's making.
 const DEEPEST: usize = 128;
+/// A text is longer than its binary form at most by so much: six bytes for one in a string, seven for a literal of three.
+const GROWTH: usize = 16;
+
+/// How deep a value lies, and where the text must have ended: values may name places of each other, again and again.
+#[derive(Clone, Copy)]
+struct Bounds {
+    depth: usize,
+    end: usize,
+}
 
 /// Appends a value's text. A column that is empty is SQL's zero value of JSON: null.
 pub fn put(value: &[u8], out: &mut Vec<u8>) -> Result<()> {
     match value.split_first() {
-        Some((kind, data)) => any(*kind, data, out, 0),
+        Some((kind, data)) => any(*kind, data, out, Bounds { depth: 0, end: out.len() + GROWTH * (value.len() + 1) }),
         None => {
             out.extend_from_slice(b"null");
             Ok(())
@@ -35,13 +44,13 @@ fn fixed<const N: usize>(data: &[u8]) -> Result<[u8; N]> {
     data.first_chunk::<N>().copied().ok_or_else(bad)
 }
 
-fn any(kind: u8, data: &[u8], out: &mut Vec<u8>, depth: usize) -> Result<()> {
-    if depth > DEEPEST {
+fn any(kind: u8, data: &[u8], out: &mut Vec<u8>, bounds: Bounds) -> Result<()> {
+    if bounds.depth > DEEPEST || out.len() > bounds.end {
         return Err(bad());
     }
     // writing to a vector does not fail
     match kind {
-        0x00..=0x03 => return container(data, kind & 1 == 1, kind >= 2, out, depth),
+        0x00..=0x03 => return container(data, kind & 1 == 1, kind >= 2, out, bounds),
         0x04 => out.extend_from_slice(match data.first() {
             Some(0) => b"null".as_slice(),
             Some(1) => b"true",
@@ -79,7 +88,7 @@ fn sized(data: &[u8]) -> Result<&[u8]> {
 }
 
 /// Count and size, then of an object its keys' places and lengths, then each value's type with its place or, where it is small, itself.
-fn container(data: &[u8], large: bool, array: bool, out: &mut Vec<u8>, depth: usize) -> Result<()> {
+fn container(data: &[u8], large: bool, array: bool, out: &mut Vec<u8>, bounds: Bounds) -> Result<()> {
     let (count, width) = number(data, large)?;
     let keys = 2 * width;
     let key_size = if array { 0 } else { width + 2 };
@@ -100,7 +109,7 @@ fn container(data: &[u8], large: bool, array: bool, out: &mut Vec<u8>, depth: us
         let (kind, place) = entry.split_first().ok_or_else(bad)?;
         let inline = matches!(kind, 0x04..=0x06) || (large && matches!(kind, 0x07 | 0x08));
         let value = if inline { place } else { data.get(number(place, large)?.0..).ok_or_else(bad)? };
-        any(*kind, value, out, depth + 1)?;
+        any(*kind, value, out, Bounds { depth: bounds.depth + 1, ..bounds })?;
     }
     out.push(if array { b']' } else { b'}' });
     Ok(())
@@ -189,5 +198,10 @@ mod tests {
         }
         // an array that holds itself has no end
         assert_eq!(text(&[0x02, 1, 0, 8, 0, 0x02, 0, 0]), None);
+        // twenty arrays, each with the next one twice: a million values in 200 bytes
+        let mut bomb = vec![0x02];
+        (0..20).for_each(|_| bomb.extend_from_slice(&[2, 0, 10, 0, 0x02, 10, 0, 0x02, 10, 0]));
+        bomb.extend_from_slice(&[0, 0, 4, 0]);
+        assert_eq!(text(&bomb), None);
     }
 }

@@ -18,6 +18,10 @@ pub enum Statement {
     Drop(Vec<TableName>),
     /// From, to.
     Rename(Vec<(TableName, TableName)>),
+    /// All tables of a database are dropped.
+    DropDatabase(String),
+    /// Rows of these tables come or go with a partition or a tablespace: no row event says which.
+    RowsUnlogged(Vec<TableName>),
     /// Rows are changed by the statement itself: the server, or a session, does not log rows.
     Rows,
     Other,
@@ -109,6 +113,13 @@ impl Cursor<'_> {
         }
         hit
     }
+    fn if_exists(&mut self) {
+        let _ = self.word("if") && self.word("exists");
+    }
+    /// How long a lock is waited for (MariaDB): `WAIT n`, `NOWAIT`.
+    fn wait(&mut self) {
+        let _ = self.word("nowait") || self.word("wait") && self.name().is_some();
+    }
     fn name(&mut self) -> Option<String> {
         let (first, rest) = self.tokens.split_first()?;
         self.tokens = rest;
@@ -154,63 +165,97 @@ pub fn parse(sql: &str, database: &str) -> Statement {
             c.word("table");
             c.table().map_or(Statement::Other, Statement::Truncate)
         }
-        "drop" => {
-            let temporary = c.word("temporary");
-            if temporary || !c.word("table") {
-                return Statement::Other;
-            }
-            if c.word("if") {
-                c.word("exists");
-            }
+        "drop" if c.word("database") || c.word("schema") => {
+            c.if_exists();
+            c.name().map_or(Statement::Other, Statement::DropDatabase)
+        }
+        "drop" if c.word("table") || c.word("tables") => {
+            c.if_exists();
             Statement::Drop(c.tables())
         }
         "create" if c.word("or") && c.word("replace") && c.word("table") => c.table().map_or(Statement::Other, |t| Statement::Drop(vec![t])),
-        "rename" if c.word("table") || c.word("tables") => {
-            let mut pairs = Vec::new();
-            while let Some(from) = c.table() {
-                let to = if c.word("to") { c.table() } else { None };
-                let Some(to) = to else { break };
-                pairs.push((from, to));
-                if !c.sign(',') {
-                    break;
-                }
-            }
-            Statement::Rename(pairs)
-        }
+        "rename" if c.word("table") || c.word("tables") => renamed(&mut c),
         "alter" => altered(&mut c),
         "insert" | "update" | "delete" | "replace" | "load" | "with" => Statement::Rows,
         _ => Statement::Other,
     }
 }
 
-/// ALTER TABLE t RENAME [TO|AS] u, among whatever else.
+/// RENAME TABLE [IF EXISTS] a [WAIT n] TO b, ...
+fn renamed(c: &mut Cursor<'_>) -> Statement {
+    let mut pairs = Vec::new();
+    c.if_exists();
+    while let Some(from) = c.table() {
+        c.wait();
+        let to = if c.word("to") { c.table() } else { None };
+        let Some(to) = to else { break };
+        pairs.push((from, to));
+        if !c.sign(',') {
+            break;
+        }
+    }
+    Statement::Rename(pairs)
+}
+
+/// ALTER TABLE t RENAME [TO|AS] u, or what it does to partitions and tablespaces, among whatever else.
 fn altered(c: &mut Cursor<'_>) -> Statement {
     while c.word("online") || c.word("offline") || c.word("ignore") {}
     if !c.word("table") {
         return Statement::Other;
     }
-    if c.word("if") {
-        c.word("exists");
-    }
+    c.if_exists();
     let Some(from) = c.table() else { return Statement::Other };
     let mut depth = 0;
-    while let Some(token) = c.tokens.first() {
+    while let Some((token, rest)) = c.tokens.split_first() {
+        c.tokens = rest;
         match token {
             Token::Sign('(') => depth += 1,
             Token::Sign(')') => depth -= 1,
-            _ if depth == 0 && token.is("rename") => {
-                c.tokens = &c.tokens[1..];
+            _ if depth > 0 => {}
+            token if token.is("rename") => {
                 if c.word("column") || c.word("index") || c.word("key") {
                     continue;
                 }
                 let _ = c.word("to") || c.word("as") || c.sign('=');
                 return c.table().map_or(Statement::Other, |to| Statement::Rename(vec![(from, to)]));
             }
-            _ => {}
+            token => {
+                if let Some(other) = unlogged(token, c) {
+                    return Statement::RowsUnlogged([from].into_iter().chain(other).collect());
+                }
+            }
         }
-        c.tokens = &c.tokens[1..];
     }
     Statement::Other
+}
+
+/// A clause by which rows come or go that no event has, with the other table it names.
+fn unlogged(token: &Token, c: &mut Cursor<'_>) -> Option<Option<TableName>> {
+    let next = |c: &Cursor<'_>, word: &str| c.tokens.first().is_some_and(|t| t.is(word));
+    if token.is("drop") || token.is("truncate") {
+        return next(c, "partition").then_some(None);
+    }
+    if token.is("discard") || token.is("import") {
+        return (next(c, "tablespace") || next(c, "partition")).then_some(None);
+    }
+    // EXCHANGE PARTITION p WITH TABLE u, CONVERT PARTITION p TO TABLE u, CONVERT TABLE u TO PARTITION p
+    let moves = token.is("exchange") && next(c, "partition") || token.is("convert") && (next(c, "partition") || next(c, "table"));
+    if !moves {
+        return None;
+    }
+    while !c.tokens.is_empty() && !c.word("table") {
+        c.tokens = &c.tokens[1..];
+    }
+    Some(c.table())
+}
+
+/// A table in the making under such a name takes the other one's place with all of its rows (gh-ost, pt-online-schema-change and what works as
+/// they do): its rows are the same, which no other rename says.
+pub fn is_copy_of(copy: &TableName, table: &TableName) -> bool {
+    let plain = copy.name.trim_start_matches('_');
+    let of = plain.strip_suffix("_gho").or_else(|| plain.strip_suffix("_new"));
+    let same = |name: &str| name.eq_ignore_ascii_case(table.name.trim_start_matches('_'));
+    copy.name.starts_with('_') && copy.schema.eq_ignore_ascii_case(&table.schema) && of.is_some_and(same)
 }
 
 /// The statement has the table's name somewhere in it.
@@ -237,6 +282,22 @@ mod tests {
         assert_eq!(parse("ALTER TABLE t ADD c int DEFAULT (rename), RENAME COLUMN a TO b, RENAME TO u", "d"), Statement::Rename(vec![(t("d", "t"), t("d", "u"))]));
         assert_eq!(parse("ALTER TABLE t RENAME COLUMN a TO b", "d"), Statement::Other);
         assert_eq!(parse("CREATE OR REPLACE TABLE t (a int)", "d"), Statement::Drop(vec![t("d", "t")]));
+        let one = |sql: &str| parse(sql, "d");
+        assert_eq!(one("RENAME TABLE IF EXISTS t WAIT 5 TO u, v NOWAIT TO w"), Statement::Rename(vec![(t("d", "t"), t("d", "u")), (t("d", "v"), t("d", "w"))]));
+        assert_eq!((one("DROP DATABASE IF EXISTS `shop`"), one("drop schema x")), (Statement::DropDatabase("shop".into()), Statement::DropDatabase("x".into())));
+        assert_eq!((one("DROP TABLES a, b WAIT 3"), one("DROP VIEW v")), (Statement::Drop(vec![t("d", "a"), t("d", "b")]), Statement::Other));
+        let unlogged = |names: &[&str]| Statement::RowsUnlogged(names.iter().map(|n| t("d", n)).collect());
+        for sql in ["DROP PARTITION p", "TRUNCATE PARTITION ALL", "DISCARD TABLESPACE", "IMPORT PARTITION p TABLESPACE"] {
+            assert_eq!(one(&format!("ALTER TABLE t {sql}")), unlogged(&["t"]), "{sql}");
+        }
+        for sql in ["EXCHANGE PARTITION p WITH TABLE u WITHOUT VALIDATION", "CONVERT PARTITION p TO TABLE u", "CONVERT TABLE u TO PARTITION p VALUES LESS THAN (9)"] {
+            assert_eq!(one(&format!("ALTER TABLE IF EXISTS t NOWAIT {sql}")), unlogged(&["t", "u"]), "{sql}");
+        }
+        for sql in ["CONVERT TO CHARACTER SET utf8mb4", "DROP COLUMN `partition`", "ADD PARTITION (PARTITION p VALUES LESS THAN (5))", "REORGANIZE PARTITION p INTO (PARTITION q VALUES IN (1))"] {
+            assert_eq!(one(&format!("ALTER TABLE t {sql}")), Statement::Other, "{sql}");
+        }
+        let copies = |name: &str| is_copy_of(&t("d", name), &t("d", "Orders"));
+        assert!(copies("_orders_gho") && copies("__orders_new") && !copies("orders_new") && !copies("_orders_old") && !copies("_other_gho"));
         assert_eq!((parse("XA COMMIT X'61'", ""), parse("XA START 'a'", "")), (Statement::XaEnd, Statement::Within));
         assert_eq!((parse("ROLLBACK TO `s`", ""), parse("ROLLBACK", ""), parse("/*!40000 INSERT */ INTO t", "")), (Statement::Within, Statement::Rollback, Statement::Rows));
         assert_eq!((parse("", ""), parse("'", ""), parse("-- nothing", "")), (Statement::Other, Statement::Other, Statement::Other));

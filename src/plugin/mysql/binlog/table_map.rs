@@ -52,6 +52,8 @@ pub struct TableMap {
 
 /// Fields of the metadata at the end (MySQL, `Table_map_event::Optional_metadata_field_type`).
 const SIGNEDNESS: u8 = 1;
+/// The type of a YEAR.
+const YEAR: u8 = 13;
 const COLUMN_NAMES: u8 = 4;
 
 /// The number of the table that a TABLE_MAP or row event is about.
@@ -59,8 +61,8 @@ pub fn number(body: &[u8]) -> Result<u64> {
     Reader::new(body).u48()
 }
 
-/// Of its body.
-pub fn parse(body: &[u8]) -> Result<TableMap> {
+/// Of its body. `mariadb`: it counts YEAR among the numbers, which MySQL does not (where signs are told).
+pub fn parse(body: &[u8], mariadb: bool) -> Result<TableMap> {
     let mut r = Reader::new(body);
     let number = r.u48()?;
     r.u16()?;
@@ -81,7 +83,7 @@ pub fn parse(body: &[u8]) -> Result<TableMap> {
         let field = r.u8()?;
         let mut value = Reader::new(r.lenenc_bytes()?);
         match field {
-            SIGNEDNESS => out.unsigned = Some(signedness(&out.columns, value.rest())),
+            SIGNEDNESS => out.unsigned = Some(signedness(&out.columns, value.rest(), mariadb)),
             COLUMN_NAMES => {
                 let names = (0..count).map(|_| value.lenenc_bytes().map(|b| String::from_utf8_lossy(b).into_owned()));
                 out.names = Some(names.collect::<Result<_>>()?);
@@ -93,14 +95,14 @@ pub fn parse(body: &[u8]) -> Result<TableMap> {
 }
 
 /// One bit per number, the first one highest.
-fn signedness(columns: &[LogColumn], bits: &[u8]) -> Vec<bool> {
+fn signedness(columns: &[LogColumn], bits: &[u8], mariadb: bool) -> Vec<bool> {
     let mut at = 0;
     let mut next = |is_number: bool| {
         let set = is_number && bits.get(at / 8).is_some_and(|b| b >> (7 - at % 8) & 1 == 1);
         at += usize::from(is_number);
         set
     };
-    columns.iter().map(|c| next(matches!(c.kind, 1..=5 | 8 | 9 | 13 | 246))).collect()
+    columns.iter().map(|c| next(matches!(c.kind, 1..=5 | 8 | 9 | 246) || mariadb && c.kind == YEAR)).collect()
 }
 
 fn column(kind: u8, metas: &mut Reader<'_>) -> Result<LogColumn> {
@@ -162,16 +164,20 @@ pub(super) mod tests {
     fn structures_are_read() {
         let name = TableName::new("shop", "t");
         let all = body(258, &name, &[(3, &[]), (15, &[44, 1]), (254, &[0xf7, 1]), (254, &[0xce, 0xfc]), (246, &[10, 2])], Some(&["id", "v", "e", "c", "d"]));
-        let map = parse(&all).expect("a table");
+        let map = parse(&all, true).expect("a table");
         assert_eq!((map.number, &map.name, map.names.as_deref().map(|n| n[4].as_str())), (258, &name, Some("d")));
         let column = |i: usize| (map.columns[i].kind, map.columns[i].meta);
         assert_eq!((column(1), column(2), column(4)), ((15, 300), (kind::ENUM, 1), (246, 10 << 8 | 2)));
         // char(255) in utf8mb4: 1020 bytes
         assert_eq!(column(3), (kind::STRING, 0x3fc));
         for cut in 0..all.len() {
-            let _ = parse(&all[..cut]);
+            let _ = parse(&all[..cut], true);
         }
-        let bits = signedness(&[LogColumn { kind: 3, meta: 0 }, LogColumn { kind: 15, meta: 9 }, LogColumn { kind: 8, meta: 0 }], &[0b0100_0000]);
+        let bits = signedness(&[LogColumn { kind: 3, meta: 0 }, LogColumn { kind: 15, meta: 9 }, LogColumn { kind: 8, meta: 0 }], &[0b0100_0000], false);
         assert_eq!(bits, [false, false, true]);
+        // year, int unsigned, int, year, int unsigned as MariaDB 10.11 has them, and as MySQL does
+        let columns = [13, 3, 3, 13, 3].map(|kind| LogColumn { kind, meta: 0 });
+        let signs = |bits: u8, mariadb| signedness(&columns, &[bits], mariadb)[1..3].to_vec();
+        assert_eq!((signs(0xd8, true), signs(0b1010_0000, false)), (vec![true, false], vec![true, false]));
     }
 }

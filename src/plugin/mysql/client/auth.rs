@@ -1,7 +1,9 @@
-//! Answers to a server's login challenge. Nothing here sends a password in clear except over TLS or a Unix socket.
+//! Answers to a server's login challenge. Whoever can make a connection fail can also make it end at himself where TLS is not verified: a password
+//! goes out in clear only as far as the source's sslmode has said that this is not to be feared.
 
 use super::Target;
 use crate::error::{Error, Kind, Result};
+use crate::plugin::net::SslMode;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
 /// First factor of every MySQL before 8, and of MariaDB.
@@ -13,8 +15,19 @@ const CLEAR: &str = "mysql_clear_password";
 /// The forerunner of `caching_sha2_password`.
 const SHA256_PASSWORD: &str = "sha256_password";
 
-/// What a method answers to a challenge. `private`: nobody reads along. Errors: `Refused` where the method is not known or not safe here.
-pub fn answer(target: &Target, plugin: &str, challenge: &[u8], private: bool) -> Result<Vec<u8>> {
+/// What is known of the line to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Anybody may read along.
+    Open,
+    /// TLS, and nobody has said who is at its end.
+    Veiled,
+    /// A Unix socket, or TLS with a certificate that was checked.
+    Verified,
+}
+
+/// What a method answers to a challenge. Errors: `Refused` where the method is not known or not safe here.
+pub fn answer(target: &Target, plugin: &str, challenge: &[u8], line: Line) -> Result<Vec<u8>> {
     let password = target.password.as_deref().unwrap_or_default();
     if password.is_empty() && plugin != CLEAR {
         return Ok(Vec::new());
@@ -24,17 +37,20 @@ pub fn answer(target: &Target, plugin: &str, challenge: &[u8], private: bool) ->
     match plugin {
         NATIVE => Ok(native(password.as_bytes(), challenge)),
         CACHING_SHA2 => Ok(caching_sha2(password.as_bytes(), challenge)),
-        CLEAR | SHA256_PASSWORD if private => Ok(clear(password)),
-        CLEAR | SHA256_PASSWORD => Err(in_clear(target)),
+        CLEAR if line == Line::Verified => Ok(clear(password)),
+        CLEAR => Err(in_clear(target, "verify-full")),
+        SHA256_PASSWORD => full(target, line),
         other => Err(Error::new(Kind::Refused, format!("the login method of {} is not supported", target.place()))
             .with_detail(format!("The server asks for {other}."))
             .with_hint("Use a login with mysql_native_password or caching_sha2_password.")),
     }
 }
 
-/// The password itself, for a server that has not cached it yet. Errors: `Refused` where others could read along.
-pub fn full(target: &Target, private: bool) -> Result<Vec<u8>> {
-    if private { Ok(clear(target.password.as_deref().unwrap_or_default())) } else { Err(in_clear(target)) }
+/// The password itself, for a server that has not cached it yet. Errors: `Refused` where others could read along, or be the server: with
+/// `require` the user has said that TLS is enough.
+pub fn full(target: &Target, line: Line) -> Result<Vec<u8>> {
+    let enough = line == Line::Verified || line == Line::Veiled && target.ssl == SslMode::Require;
+    if enough { Ok(clear(target.password.as_deref().unwrap_or_default())) } else { Err(in_clear(target, "require")) }
 }
 
 fn clear(password: &str) -> Vec<u8> {
@@ -43,8 +59,9 @@ fn clear(password: &str) -> Vec<u8> {
     out
 }
 
-fn in_clear(target: &Target) -> Error {
-    Error::new(Kind::Refused, format!("{} asks for the password in clear over an open line", target.place())).with_hint("Set sslmode = 'require' for the source.")
+fn in_clear(target: &Target, least: &str) -> Error {
+    Error::new(Kind::Refused, format!("{} asks for the password in clear over a line that is not known to be safe", target.place()))
+        .with_hint(format!("Set sslmode = '{least}' for the source; 'verify-full' also makes sure that it is the server."))
 }
 
 /// SHA1(password) XOR SHA1(challenge + SHA1(SHA1(password))) (protocol, "Native Authentication").
@@ -76,6 +93,24 @@ fn xor(a: &[u8], b: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::plugin::Options;
+
+    #[test]
+    fn a_password_in_clear_goes_to_nobody_unknown() {
+        let sent = |mode: &str, plugin: &str, line| {
+            let options = Options::from_pairs([("host", "h"), ("database", "d"), ("user", "u"), ("password", "pw"), ("sslmode", mode)]);
+            let target = Target::new(&options, &Config::default(), None).expect("complete");
+            answer(&target, plugin, &[7; 20], line).map_err(|e| e.hint().unwrap_or_default().to_string())
+        };
+        for mode in ["prefer", "require", "verify-full"] {
+            assert!([CLEAR, SHA256_PASSWORD].iter().all(|p| sent(mode, p, Line::Open).is_err()), "{mode}");
+            assert!(sent(mode, CLEAR, Line::Veiled).expect_err("refused").contains("verify-full"), "{mode}");
+            assert_eq!((sent(mode, CLEAR, Line::Verified), sent(mode, SHA256_PASSWORD, Line::Verified)), (Ok(b"pw\0".to_vec()), Ok(b"pw\0".to_vec())), "{mode}");
+        }
+        // an attacker who ends the TLS of 'prefer' gets no password, by whatever method he asks
+        assert!(sent("prefer", SHA256_PASSWORD, Line::Veiled).is_err() && sent("require", SHA256_PASSWORD, Line::Veiled).is_ok());
+    }
 
     #[test]
     fn answers_prove_the_password() {

@@ -2,48 +2,82 @@
 
 use super::super::client::server_code;
 use super::super::literal::Cells;
+use super::super::wire::Outcome;
 use super::shape::{Shape, key_text};
 use super::writer::MyWriter;
 use crate::data::{Lossy, Merged, Op, Payload};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::DELETED_AT;
 use arrow::array::RecordBatch;
+use arrow::buffer::BooleanBuffer;
 use std::sync::Arc;
 
 const WHAT: &str = "could not write rows to the target";
+
+/// Keys that one statement names at most: of longer lists MariaDB makes a table (`in_predicate_conversion_threshold`, 1000), and either server may
+/// read, and lock, all rows instead.
+const KEYS_AT_ONCE: usize = 500;
+
+/// What a statement says of each row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// `(a, b)`.
+    Values,
+    /// The key's one value.
+    Key,
+    /// `(k1=1 AND k2=2)`. Row constructors use no index everywhere. `exact`: as bytes too, where the target finds more than is asked for.
+    Condition { exact: bool },
+}
 
 /// Rows of a statement on their way.
 struct Rows<'a> {
     shape: &'a Shape,
     batch: &'a RecordBatch,
     cells: Vec<Cells<'a>>,
+    says: Says,
     lossy: Lossy,
 }
 
-impl Rows<'_> {
-    /// Appends `(a, b)`. Errors: `Lossy` for the table.
+impl<'a> Rows<'a> {
+    fn whole(shape: &'a Shape, batch: &'a RecordBatch) -> Result<Rows<'a>> {
+        Ok(Rows { shape, batch, cells: shape.cells(batch)?, says: Says::Values, lossy: Lossy::default() })
+    }
+    fn keys(shape: &'a Shape, batch: &'a RecordBatch, cells: Vec<Cells<'a>>, soft: bool) -> Rows<'a> {
+        let exact = soft && shape.has_inexact_key();
+        let says = if cells.len() == 1 && !exact { Says::Key } else { Says::Condition { exact } };
+        Rows { shape, batch, cells, says, lossy: Lossy::default() }
+    }
+    fn most(&self) -> usize {
+        if self.says == Says::Values { usize::MAX } else { KEYS_AT_ONCE }
+    }
+    fn between(&self) -> &'static [u8] {
+        if let Says::Condition { .. } = self.says { b" OR " } else { b"," }
+    }
+    /// Appends what is said of a row. Errors: `Lossy` for the table.
     fn put(&mut self, row: usize, out: &mut Vec<u8>) -> Result<()> {
-        out.push(b'(');
-        for (c, cells) in self.cells.iter().enumerate() {
-            if c > 0 {
-                out.push(b',');
+        match self.says {
+            Says::Key => key_value(self.shape, (self.batch, row), 0, &self.cells[0], out),
+            Says::Condition { exact } => {
+                out.push(b'(');
+                key_condition(self.shape, self.batch, &self.cells, row, exact, out)?;
+                out.push(b')');
+                Ok(())
             }
-            if let Err(why) = cells.put(row, out) {
-                if !self.shape.columns.get(c).is_some_and(|c| c.lossy_null) {
-                    return Err(self.shape.impossible(self.batch, row, c, why));
+            Says::Values => {
+                for (c, cells) in self.cells.iter().enumerate() {
+                    out.push(if c > 0 { b',' } else { b'(' });
+                    value(self.shape, (self.batch, row), c, cells, out, &mut self.lossy)?;
                 }
-                self.shape.lost(self.batch, row, c, &mut self.lossy);
-                out.extend_from_slice(b"NULL");
+                out.push(b')');
+                Ok(())
             }
         }
-        out.push(b')');
-        Ok(())
     }
 }
 
 impl MyWriter {
-    /// Runs `head (row), (row) ... tail` for these rows, in as many statements as their size asks for; gives the rows affected. While the server
-    /// works on one, the next is written.
+    /// Runs `head row, row ... tail` for these rows, in as many statements as their size asks for; gives the rows affected. While the server works
+    /// on one, the next is written.
     async fn in_sets(&mut self, mut rows: Rows<'_>, all: &[usize], head: &str, tail: &str) -> Result<u64> {
         let (mut affected, mut sent): (u64, Option<usize>) = (0, None);
         let mut next = 0;
@@ -52,15 +86,15 @@ impl MyWriter {
             if next < all.len() {
                 sql.extend_from_slice(head.as_bytes());
             }
-            while next < all.len() && (sql.len() < self.statement_bytes || next == first) {
+            while next < all.len() && next - first < rows.most() && (sql.len() < self.statement_bytes || next == first) {
                 let before = sql.len();
                 if next > first {
-                    sql.push(b',');
+                    sql.extend_from_slice(rows.between());
                 }
                 rows.put(all[next], &mut sql)?;
                 if sql.len() + tail.len() > self.max_statement {
                     if next == first {
-                        return Err(self.too_large(&rows, all[next]));
+                        return Err(self.too_large(rows.shape, rows.batch, all[next]));
                     }
                     sql.truncate(before);
                     break;
@@ -81,46 +115,56 @@ impl MyWriter {
         self.lost(rows.shape.table.id, &rows.lossy);
         Ok(affected)
     }
-    fn too_large(&self, rows: &Rows<'_>, row: usize) -> Error {
-        Error::new(Kind::LimitExceeded, format!("a row of table {} is too large for the target", rows.shape.table.name))
-            .with_detail(format!("{}; max_allowed_packet there leaves {} bytes for a row.", key_text(&rows.shape.table, rows.batch, row), self.max_statement))
+    fn too_large(&self, shape: &Shape, batch: &RecordBatch, row: usize) -> Error {
+        Error::new(Kind::LimitExceeded, format!("a row of table {} is too large for the target", shape.table.name))
+            .with_detail(format!("{}; max_allowed_packet there leaves {} bytes for a row.", key_text(&shape.table, batch, row), self.max_statement))
             .with_hint("Raise max_allowed_packet at the target.")
-            .for_table(rows.shape.table.name.to_string())
+            .for_table(shape.table.name.to_string())
+    }
+    /// Runs the statement of one row.
+    async fn one(&mut self, shape: &Shape, batch: &RecordBatch, row: usize, sql: &[u8]) -> Result<Outcome> {
+        if sql.len() > self.max_statement {
+            return Err(self.too_large(shape, batch, row));
+        }
+        self.bytes += sql.len() as u64;
+        self.wire.send_sql(sql).await?;
+        self.wire.outcome(WHAT).await
     }
 
-    /// Makes the target hold the outcome.
+    /// Makes the target hold the outcome. Where something else than the key could catch a row, all rows that are changed go before any comes.
     pub(super) async fn apply(&mut self, shape: &Arc<Shape>, m: &Merged) -> Result<()> {
-        let partial = m.partial();
-        let lacks = |r: &usize| partial.as_ref().is_some_and(|p| p.value(*r));
-        let inheriting: Vec<usize> = m.base_keys.as_ref().map_or_else(Vec::new, |b| b.set.set_indices().filter(lacks).collect());
+        let masks: Vec<&BooleanBuffer> = m.present.iter().flat_map(|all| shape.columns.iter().filter_map(|c| all[c.source].as_ref())).collect();
+        let lacks = |r: &usize| masks.iter().any(|b| !b.value(*r));
+        let moved = |r: &usize| m.base_keys.as_ref().is_some_and(|b| b.set.value(*r));
+        let (partial, whole): (Vec<usize>, Vec<usize>) = (0..m.upserts.num_rows()).partition(lacks);
+        let (inheriting, rest): (Vec<usize>, Vec<usize>) = partial.into_iter().partition(|r| !shape.arbiter || moved(r));
         // what is inherited is read from rows as they were before
         let inherited = self.inherited(shape, m, &inheriting).await?;
         self.delete(shape, &m.deletes, false, true).await?;
-        self.put_inherited(shape, m, inherited).await?;
-        let whole: Vec<usize> = (0..m.upserts.num_rows()).filter(|r| !lacks(r)).collect();
-        self.upsert(shape, &m.upserts, &whole).await?;
+        let changed: Vec<usize> = whole.iter().copied().chain(inherited.iter().map(|(row, _)| *row)).collect();
+        self.make_way(shape, &m.upserts, &changed).await?;
+        let tail = if shape.arbiter { shape.over() } else { String::new() };
+        for (row, values) in inherited {
+            let sql = [shape.insert().as_bytes(), &values, tail.as_bytes()].concat();
+            self.one(shape, &m.upserts, row, &sql).await?;
+            self.counts(shape.table.id).updates += 1;
+        }
+        self.in_sets(Rows::whole(shape, &m.upserts)?, &whole, &shape.insert(), &tail).await?;
         for &r in &whole {
             let counts = self.counts(shape.table.id);
             if m.ops[r] == Op::Insert { counts.inserts += 1 } else { counts.updates += 1 }
         }
-        let rest: Vec<usize> = (0..m.upserts.num_rows()).filter(|r| lacks(r) && !inheriting.contains(r)).collect();
         self.update_parts(shape, m, &rest).await
     }
 
-    /// Whole rows are laid over what is there. Where another unique index than the key's could catch a row, those of the keys go first.
-    async fn upsert(&mut self, shape: &Shape, batch: &RecordBatch, rows: &[usize]) -> Result<()> {
-        if rows.is_empty() {
+    /// Rows can't be laid over others where another unique index than the key's could catch them: then those of the keys go.
+    async fn make_way(&mut self, shape: &Shape, batch: &RecordBatch, rows: &[usize]) -> Result<()> {
+        if shape.arbiter || shape.key.is_empty() || rows.is_empty() {
             return Ok(());
         }
-        let mut tail = String::new();
-        if shape.arbiter {
-            tail = shape.over();
-        } else if !shape.key.is_empty() {
-            let cells = shape.key.iter().map(|&k| Cells::new(&shape.columns[k].column, batch.column(shape.columns[k].source).as_ref())).collect::<Result<_>>()?;
-            self.in_sets(Rows { shape, batch, cells, lossy: Lossy::default() }, rows, &shape.delete(false), ")").await?;
-        }
-        let cells = shape.cells(batch)?;
-        self.in_sets(Rows { shape, batch, cells, lossy: Lossy::default() }, rows, &shape.insert(), &tail).await.map(|_| ())
+        let keys = Rows::keys(shape, batch, shape.own_keys(batch)?, false);
+        let head = shape.delete(false, keys.says == Says::Key);
+        self.in_sets(keys, rows, &head, ")").await.map(|_| ())
     }
 
     /// Deletes, or marks, the rows of these keys.
@@ -129,8 +173,9 @@ impl MyWriter {
             return Ok(());
         }
         let all: Vec<usize> = (0..keys.num_rows()).collect();
-        let rows = Rows { shape, batch: keys, cells: shape.key_cells(keys)?, lossy: Lossy::default() };
-        let affected = self.in_sets(rows, &all, &shape.delete(soft), ")").await?;
+        let rows = Rows::keys(shape, keys, shape.key_cells(keys)?, soft);
+        let head = shape.delete(soft, rows.says == Says::Key);
+        let affected = self.in_sets(rows, &all, &head, ")").await?;
         if count {
             self.counts(shape.table.id).deletes += affected;
         }
@@ -139,7 +184,7 @@ impl MyWriter {
 
     /// Rows that have only some columns: the others keep what they have.
     async fn update_parts(&mut self, shape: &Shape, m: &Merged, rows: &[usize]) -> Result<()> {
-        let (cells, mut lossy) = (shape.cells(&m.upserts)?, Lossy::default());
+        let (cells, keys, mut lossy) = (shape.cells(&m.upserts)?, shape.own_keys(&m.upserts)?, Lossy::default());
         for &row in rows {
             let mut sql = format!("UPDATE {} SET ", shape.quoted).into_bytes();
             let present = present(shape, m, row);
@@ -151,40 +196,40 @@ impl MyWriter {
             if shape.soft {
                 sql.extend_from_slice(format!("{}{DELETED_AT}=NULL", if set.is_empty() { "" } else { "," }).as_bytes());
             }
+            sql.extend_from_slice(shape.still(&set).as_bytes());
             sql.extend_from_slice(b" WHERE ");
-            let keys: Vec<&Cells<'_>> = shape.key.iter().map(|&k| &cells[k]).collect();
-            key_condition(shape, &keys, row, &mut sql)?;
-            self.bytes += sql.len() as u64;
-            self.wire.send_sql(&sql).await?;
-            self.wire.outcome(WHAT).await?;
+            key_condition(shape, &m.upserts, &keys, row, false, &mut sql)?;
+            self.one(shape, &m.upserts, row, &sql).await?;
             self.counts(shape.table.id).updates += 1;
         }
         self.lost(shape.table.id, &lossy);
         Ok(())
     }
 
-    /// Rows with another key than before whose absent columns come from the row that had the old one, whole. They are read before anything is
-    /// changed, whatever keys pass from one to the other. Without a row to inherit from there is nothing to write.
+    /// Rows whose absent columns come from the row that had their old key, or their own, whole. They are read before anything is changed, whatever
+    /// keys pass from one to the other. Without a row to inherit from there is nothing to write.
     async fn inherited(&mut self, shape: &Shape, m: &Merged, rows: &[usize]) -> Result<Vec<(usize, Vec<u8>)>> {
-        let Some(base) = m.base_keys.as_ref().filter(|_| !rows.is_empty()) else { return Ok(Vec::new()) };
-        let (cells, base_cells) = (shape.cells(&m.upserts)?, shape.key_cells(&base.keys)?);
-        let old_cells: Vec<&Cells<'_>> = base_cells.iter().collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cells = shape.cells(&m.upserts)?;
+        let old_cells = m.base_keys.as_ref().map_or_else(|| shape.own_keys(&m.upserts), |b| shape.key_cells(&b.keys))?;
         let (mut out, mut lossy) = (Vec::new(), Lossy::default());
         for &row in rows {
             let has = present(shape, m, row);
             let absent: Vec<usize> = (0..shape.columns.len()).filter(|c| !has.contains(c)).collect();
-            let read: Vec<String> = absent.iter().map(|&c| shape.columns[c].in_hexadecimal()).collect();
+            let read: Vec<String> = if absent.is_empty() { vec!["1".into()] } else { absent.iter().map(|&c| shape.columns[c].in_hexadecimal()).collect() };
             let mut sql = format!("SELECT {} FROM {} WHERE ", read.join(","), shape.quoted).into_bytes();
-            key_condition(shape, &old_cells, row, &mut sql)?;
-            self.wire.send_sql(&sql).await?;
-            let Some(old) = self.wire.outcome(WHAT).await?.rows.into_iter().next() else { continue };
+            key_condition(shape, &m.upserts, &old_cells, row, false, &mut sql)?;
+            sql.extend_from_slice(b" FOR UPDATE");
+            let Some(old) = self.one(shape, &m.upserts, row, &sql).await?.rows.into_iter().next() else { continue };
             let mut whole = vec![b'('];
             for c in 0..shape.columns.len() {
                 if c > 0 {
                     whole.push(b',');
                 }
                 match absent.iter().position(|a| *a == c) {
-                    None => put(shape, m, &cells, (row, c), &mut whole, &mut lossy)?,
+                    None => value(shape, (&m.upserts, row), c, &cells[c], &mut whole, &mut lossy)?,
                     Some(i) => whole.extend_from_slice(shape.columns[c].of_hexadecimal(old.get(i).and_then(|v| v.as_deref())).as_bytes()),
                 }
             }
@@ -193,26 +238,6 @@ impl MyWriter {
         }
         self.lost(shape.table.id, &lossy);
         Ok(out)
-    }
-    /// Rows that were read and completed.
-    async fn put_inherited(&mut self, shape: &Shape, m: &Merged, rows: Vec<(usize, Vec<u8>)>) -> Result<()> {
-        let cells = shape.cells(&m.upserts)?;
-        let keys: Vec<&Cells<'_>> = shape.key.iter().map(|&k| &cells[k]).collect();
-        for (row, whole) in rows {
-            if !shape.arbiter {
-                let mut sql = format!("DELETE FROM {} WHERE ", shape.quoted).into_bytes();
-                key_condition(shape, &keys, row, &mut sql)?;
-                self.wire.send_sql(&sql).await?;
-                self.wire.outcome(WHAT).await?;
-            }
-            let tail = if shape.arbiter { shape.over() } else { String::new() };
-            let sql = [shape.insert().as_bytes(), &whole, tail.as_bytes()].concat();
-            self.bytes += sql.len() as u64;
-            self.wire.send_sql(&sql).await?;
-            self.wire.outcome(WHAT).await?;
-            self.counts(shape.table.id).updates += 1;
-        }
-        Ok(())
     }
 
     /// Rows of a chunk.
@@ -223,12 +248,13 @@ impl MyWriter {
             if shape.key.is_empty() {
                 return Err(Error::internal("rows without a key can't be laid over others").for_table(shape.table.name.to_string()));
             }
-            self.upsert(shape, &batch, &all).await?;
+            self.make_way(shape, &batch, &all).await?;
+            let tail = if shape.arbiter { shape.over() } else { String::new() };
+            self.in_sets(Rows::whole(shape, &batch)?, &all, &shape.insert(), &tail).await?;
             self.counts(shape.table.id).updates += all.len() as u64;
             return Ok(());
         }
-        let cells = shape.cells(&batch)?;
-        self.in_sets(Rows { shape, batch: &batch, cells, lossy: Lossy::default() }, &all, &shape.insert(), "").await?;
+        self.in_sets(Rows::whole(shape, &batch)?, &all, &shape.insert(), "").await?;
         self.counts(shape.table.id).inserts += all.len() as u64;
         Ok(())
     }
@@ -240,33 +266,43 @@ fn present(shape: &Shape, m: &Merged, row: usize) -> Vec<usize> {
     (0..shape.columns.len()).filter(has).collect()
 }
 
-/// A row's value, and what is lost of it where that was asked for.
-fn put(shape: &Shape, m: &Merged, cells: &[Cells<'_>], (row, column): (usize, usize), out: &mut Vec<u8>, lossy: &mut Lossy) -> Result<()> {
-    match cells[column].put(row, out) {
+/// Appends a row's value; NULL where that was asked for in place of what can't be held, which is noted. A key is never NULL.
+fn value(shape: &Shape, (batch, row): (&RecordBatch, usize), column: usize, cell: &Cells<'_>, out: &mut Vec<u8>, lossy: &mut Lossy) -> Result<()> {
+    match cell.put(row, out) {
         Ok(()) => Ok(()),
-        Err(_) if shape.columns[column].lossy_null => {
-            shape.lost(&m.upserts, row, column, lossy);
+        Err(_) if shape.columns[column].lossy_null && !shape.key.contains(&column) => {
+            shape.lost(batch, row, column, lossy);
             out.extend_from_slice(b"NULL");
             Ok(())
         }
-        Err(why) => Err(shape.impossible(&m.upserts, row, column, why)),
+        Err(why) => Err(shape.impossible(batch, row, column, why)),
     }
+}
+
+/// Appends a value of the key; `i` counts the key's columns.
+fn key_value(shape: &Shape, (batch, row): (&RecordBatch, usize), i: usize, cell: &Cells<'_>, out: &mut Vec<u8>) -> Result<()> {
+    cell.put(row, out).map_err(|why| shape.impossible(batch, row, shape.key[i], why))
 }
 
 /// `a=1,b=2`.
 fn assignments(shape: &Shape, m: &Merged, cells: &[Cells<'_>], row: usize, columns: &[usize], out: &mut Vec<u8>, lossy: &mut Lossy) -> Result<()> {
     for (i, &c) in columns.iter().enumerate() {
         out.extend_from_slice(format!("{}{}=", if i > 0 { "," } else { "" }, shape.columns[c].quoted).as_bytes());
-        put(shape, m, cells, (row, c), out, lossy)?;
+        value(shape, (&m.upserts, row), c, &cells[c], out, lossy)?;
     }
     Ok(())
 }
 
-/// `k1=1 AND k2=2`.
-fn key_condition(shape: &Shape, cells: &[&Cells<'_>], row: usize, out: &mut Vec<u8>) -> Result<()> {
+/// `k1=1 AND k2=2`; `exact`: compared as bytes too where the column finds more.
+fn key_condition(shape: &Shape, batch: &RecordBatch, cells: &[Cells<'_>], row: usize, exact: bool, out: &mut Vec<u8>) -> Result<()> {
     for (i, (&k, cell)) in shape.key.iter().zip(cells).enumerate() {
-        out.extend_from_slice(format!("{}{}=", if i > 0 { " AND " } else { "" }, shape.columns[k].quoted).as_bytes());
-        cell.put(row, out).map_err(|why| Error::new(Kind::Lossy, "a key can't be written to the target").with_detail(why).for_table(shape.table.name.to_string()))?;
+        let column = &shape.columns[k];
+        out.extend_from_slice(format!("{}{}=", if i > 0 { " AND " } else { "" }, column.quoted).as_bytes());
+        key_value(shape, (batch, row), i, cell, out)?;
+        if exact && !column.exact {
+            out.extend_from_slice(format!(" AND BINARY CONVERT({} USING utf8mb4)=", column.quoted).as_bytes());
+            key_value(shape, (batch, row), i, cell, out)?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What Standpipe keeps in a target: database `_standpipe` with the marks, the finished chunks and the owners of tables, and the one way in
 //! which an epoch is taken and checked. (architecture.md section 4)
 
-use super::super::client::{ident, literal, qualified};
+use super::super::client::{ident, literal, qualified, server_code};
 use super::super::wire::Wire;
 use crate::data::{TableId, TableName};
 use crate::error::{Error, Kind, Result};
@@ -57,10 +57,54 @@ pub async fn ensure(wire: &mut Wire) -> Result<()> {
 /// Takes the epoch and reads everything that is durable.
 pub async fn begin(wire: &mut Wire, pipe: Uuid, begin: &Begin) -> Result<Began> {
     ensure(wire).await?;
+    match attempt(wire, pipe, begin).await {
+        // a writer of ours holds its row: a server doesn't notice for hours that a host is gone
+        Err(e) if server_code(&e) == Some(LOCK_WAIT) => {
+            wire.run(WHAT, "ROLLBACK").await?;
+            end_holders(wire, pipe).await?;
+            attempt(wire, pipe, begin).await
+        }
+        done => done,
+    }
+}
+
+async fn attempt(wire: &mut Wire, pipe: Uuid, begin: &Begin) -> Result<Began> {
     wire.run(WHAT, "START TRANSACTION").await?;
     let began = take(wire, pipe, begin).await?;
     wire.run(WHAT, "COMMIT").await?;
     Ok(began)
+}
+
+/// A row's lock was waited for in vain (`ER_LOCK_WAIT_TIMEOUT`).
+const LOCK_WAIT: u16 = 1205;
+
+fn announced(pipe: Uuid, shard: u32) -> String {
+    literal(&format!("standpipe {pipe} {shard}"))
+}
+
+/// Says in the name of a lock which session writes a shard, for [`end_holders`]. It guards nothing: where a server gives no such locks, or an
+/// earlier session has it still, the writer goes on.
+pub async fn announce(wire: &mut Wire, pipe: Uuid, shard: u32) -> Result<()> {
+    match wire.run("could not name a session at the target", &format!("SELECT GET_LOCK({}, 0)", announced(pipe, shard))).await {
+        Err(e) if server_code(&e).is_none() => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Ends the sessions that write this pipe's shards: their epoch is being taken.
+async fn end_holders(wire: &mut Wire, pipe: Uuid) -> Result<()> {
+    let shards = wire.rows(WHAT, &format!("SELECT shard FROM `_standpipe`.`shard` WHERE pipe = '{pipe}'")).await?;
+    let shards: BTreeSet<u32> = shards.iter().map(|r| u32::try_from(number(r, 0)).unwrap_or(0)).chain([0]).collect();
+    for shard in shards {
+        let Some(session) = wire.value(WHAT, &format!("SELECT IS_USED_LOCK({})", announced(pipe, shard))).await? else { continue };
+        tracing::warn!(%pipe, shard, session, "a session at the target that holds this pipe's row is ended");
+        match wire.run(WHAT, &format!("KILL {session}")).await {
+            // it has ended meanwhile
+            Err(e) if server_code(&e) != Some(1094) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn number(row: &[Option<String>], i: usize) -> i64 {

@@ -2,11 +2,13 @@
 
 use super::super::client::{ident, literal, qualified};
 use super::super::ddl::{self, Abilities, Passage};
-use super::super::types::{self, Wanted, fact, is_native};
+use super::super::server::variables;
+use super::super::types::{fact, is_native};
 use super::super::wire::Wire;
+use super::details::{Details, details, everything, is_folded};
 use super::{Settings, marks};
 use crate::data::{Column, TableName, TableVersion};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plugin::obstacle::{Obstacle, Obstacles, obstacles_error};
 use crate::plugin::policy::{DELETED_AT, OnDdl, OnDelete, OnLossy, OnRows};
 use crate::plugin::{Place, Prepared, TargetTable};
@@ -18,50 +20,32 @@ const WHAT: &str = "could not look at the target";
 /// Everything that was asked of the target about some tables.
 pub struct Survey {
     tables: HashMap<TableName, TableVersion>,
-    uniques: HashMap<TableName, Vec<Vec<String>>>,
+    details: HashMap<TableName, Details>,
     /// Pipes that own the tables, this one left out.
     others: HashMap<String, String>,
     /// Tables of this pipe.
     own: BTreeSet<String>,
     with_rows: HashSet<TableName>,
     schemas: HashSet<String>,
+    /// Names of tables that differ in case alone are one table's: those of owners are in lower case here.
+    folded: bool,
     /// What the target can do.
     pub abilities: Abilities,
 }
 
 /// What a target can do.
 pub async fn abilities(wire: &mut Wire) -> Result<Abilities> {
-    let rows = wire.rows(WHAT, "SELECT collation_name FROM information_schema.collations").await?;
+    // some of MariaDB's collations have a name per character set
+    let server = wire.server();
+    let each = " UNION SELECT full_collation_name FROM information_schema.collation_character_set_applicability";
+    let each = if server.mariadb && server.version >= 101_001 { each } else { "" };
+    let rows = wire.rows(WHAT, &format!("SELECT collation_name FROM information_schema.collations{each}")).await?;
     let collations = rows.into_iter().filter_map(|r| r.into_iter().next().flatten()).collect();
     Ok(Abilities { mariadb: wire.server().mariadb, version: wire.server().version, collations })
 }
 
-/// The columns of each unique index of some tables.
-pub async fn uniques(wire: &mut Wire, names: &[TableName]) -> Result<HashMap<TableName, Vec<Vec<String>>>> {
-    if names.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let pairs: Vec<String> = names.iter().map(|n| format!("({}, {})", literal(&n.schema), literal(&n.name))).collect();
-    let sql = format!(
-        "SELECT table_schema, table_name, index_name, column_name FROM information_schema.statistics WHERE non_unique = 0 AND (table_schema, table_name) IN ({}) \
-         ORDER BY 1, 2, 3, seq_in_index",
-        pairs.join(", ")
-    );
-    let mut out: HashMap<TableName, Vec<Vec<String>>> = HashMap::new();
-    let mut last: Option<(TableName, String)> = None;
-    for row in wire.rows(WHAT, &sql).await? {
-        let [Some(schema), Some(table), Some(index), column] = <[Option<String>; 4]>::try_from(row).unwrap_or_default() else { continue };
-        let at = (TableName::new(schema, table), index);
-        let all = out.entry(at.0.clone()).or_default();
-        if last.as_ref() != Some(&at) {
-            all.push(Vec::new());
-        }
-        last = Some(at);
-        if let Some(columns) = all.last_mut() {
-            columns.push(column.unwrap_or_default());
-        }
-    }
-    Ok(out)
+fn fold(name: &str, folded: bool) -> String {
+    if folded { name.to_lowercase() } else { name.to_string() }
 }
 
 impl Survey {
@@ -69,10 +53,12 @@ impl Survey {
     pub async fn take(wire: &mut Wire, pipe: Uuid, tables: &[TargetTable], settings: &Settings) -> Result<Survey> {
         let names: Vec<TableName> = tables.iter().map(|t| t.target.clone()).collect();
         let abilities = abilities(wire).await?;
+        let folded = is_folded(wire).await?;
         let (mut others, mut own) = (HashMap::new(), BTreeSet::new());
         if marks::exists(wire).await? {
             for row in wire.rows(WHAT, "SELECT target, pipe FROM `_standpipe`.`owner`").await? {
                 let [Some(target), Some(owner)] = <[Option<String>; 2]>::try_from(row).unwrap_or_default() else { continue };
+                let target = fold(&target, folded);
                 if owner == pipe.to_string() {
                     own.insert(target);
                 } else {
@@ -87,10 +73,10 @@ impl Survey {
                 with_rows.insert(name.clone());
             }
         }
-        let uniques = uniques(wire, &names).await?;
+        let details = details(wire, &names).await?;
         let schemas = wire.rows(WHAT, "SELECT schema_name FROM information_schema.schemata").await?;
         let schemas = schemas.into_iter().filter_map(|r| r.into_iter().next().flatten()).collect();
-        Ok(Survey { tables: there, uniques, others, own, with_rows, schemas, abilities })
+        Ok(Survey { tables: there, details, others, own, with_rows, schemas, folded, abilities })
     }
     /// A table as it is.
     pub fn table(&self, name: &TableName) -> Option<&TableVersion> {
@@ -98,7 +84,12 @@ impl Survey {
     }
     /// Another pipe owns it too.
     pub fn is_shared(&self, quoted: &str) -> bool {
-        self.others.contains_key(quoted)
+        self.others.contains_key(&fold(quoted, self.folded))
+    }
+
+    /// It has rows.
+    pub fn has_rows(&self, name: &TableName) -> bool {
+        self.with_rows.contains(name)
     }
 
     /// What set-up will run for a table, and what stands in its way.
@@ -129,14 +120,14 @@ impl Survey {
 
     fn owner(&self, t: &TargetTable, settings: &Settings, o: &mut Obstacles) -> Result<()> {
         let (name, p) = (qualified(&t.target)?, &settings.policies);
-        if let (Some(other), false) = (self.others.get(&name), p.shared) {
+        if let (Some(other), false) = (self.others.get(&fold(&name, self.folded)), p.shared) {
             let hint = format!(
                 "Use 'shared-target' = 'true', another table, or, if that pipe is gone, run DELETE FROM `_standpipe`.`owner` WHERE target = {} AND pipe = '{other}' at the target.",
                 literal(&name)
             );
             o.add(Kind::InUse, format!("table {} is written by another pipe", t.target), &hint);
         }
-        if self.with_rows.contains(&t.target) && t.place == Place::Live && p.on_rows == OnRows::Error && !p.recreate && !self.own.contains(&name) {
+        if self.with_rows.contains(&t.target) && t.place == Place::Live && p.on_rows == OnRows::Error && !p.recreate && !self.own.contains(&fold(&name, self.folded)) {
             let hint = "Use 'on-existing-rows' = 'append' or 'truncate', or empty the table.";
             o.add(Kind::WrongPhase, format!("table {} at the target has rows", t.target), hint);
         }
@@ -182,12 +173,13 @@ impl Survey {
             self.compare_column(t, r, c, settings, prepared, o);
         }
         let arrives = |name: &str| t.table.columns.iter().any(|c| c.name == name && !c.generated);
-        for c in r.columns.iter().filter(|c| !c.nullable && c.default.is_none() && !c.generated && !arrives(&c.name)) {
+        let fills = |name: &String| self.details.get(&t.target).is_some_and(|d| d.counting.contains(name));
+        for c in r.columns.iter().filter(|c| !c.nullable && c.default.is_none() && !c.generated && !arrives(&c.name) && !fills(&c.name)) {
             let hint = "Give it a default, or make it nullable.";
             o.add(Kind::Constraint, format!("column \"{}\" of table {} at the target is NOT NULL and does not arrive", c.name, t.target), hint);
         }
         let key: Vec<&str> = t.table.key.iter().map(|&k| t.table.columns[k].name.as_str()).collect();
-        let unique = self.uniques.get(&t.target).is_some_and(|all| all.iter().any(|u| u.len() == key.len() && key.iter().all(|k| u.iter().any(|c| c == k))));
+        let unique = self.details.get(&t.target).is_some_and(|d| d.uniques.iter().any(|u| u.len() == key.len() && key.iter().all(|k| u.iter().any(|c| c == k))));
         if !key.is_empty() && !unique {
             prepared.notices.push(format!("table {} at the target has no unique index on ({}); changes are slow without one", t.target, key.join(", ")));
         }
@@ -206,10 +198,18 @@ impl Survey {
             return;
         };
         let mut loss = String::new();
-        match ddl::passage(c, is_native(&t.table), there) {
+        let native = is_native(&t.table);
+        let key = t.table.key.iter().any(|&k| t.table.columns[k].name == c.name);
+        let merging = key && !ddl::tells_apart(c, native, there);
+        let passage = match ddl::passage(c, native, there) {
+            Passage::Exact | Passage::Note(_) if merging => Passage::Loss("keys that differ in case, accents or blanks at the end alone are one by its collation".into()),
+            passage => passage,
+        };
+        let choice = p.on_lossy(&t.table.name, &c.name);
+        match passage {
             Passage::Exact => {}
             Passage::Note(text) => prepared.notices.push(format!("column \"{}\" of table {}: {text}", c.name, t.target)),
-            Passage::Loss(text) if p.on_lossy(&t.table.name, &c.name) == OnLossy::Error => {
+            Passage::Loss(text) if choice == OnLossy::Error || (merging && choice != OnLossy::Null) => {
                 let message = format!("column \"{}\" of table {}: {text}", c.name, t.target);
                 o.add(Kind::Lossy, message, &format!("Change the column's type, or accept it with 'on-lossy.{}.{}' = 'null'.", t.table.name, c.name));
             }
@@ -223,13 +223,20 @@ impl Survey {
     }
 }
 
-/// Tables of these names, copies in the making too.
-pub async fn everything(wire: &mut Wire, names: &[TableName], settings: &Settings) -> Result<Vec<TableVersion>> {
-    types::tables(wire, Wanted::Names(names), settings.carriage).await
+/// InnoDB refuses to log statements at the isolation that a writer has.
+async fn check_log(wire: &mut Wire) -> Result<()> {
+    let all = variables(wire, &["log_bin", "binlog_format"]).await?;
+    let is = |name: &str, value: &str| all.get(name).is_some_and(|v| v.eq_ignore_ascii_case(value));
+    if !is("log_bin", "on") || !is("binlog_format", "statement") {
+        return Ok(());
+    }
+    let e = Error::new(Kind::WrongPhase, "the target logs statements, which can't be done for the transactions of a pipe");
+    Err(e.with_detail("binlog_format is STATEMENT there.").with_hint("SET GLOBAL binlog_format = 'ROW' at the target."))
 }
 
 /// The answer to `Connector::prepare`.
 pub async fn prepare(wire: &mut Wire, pipe: Uuid, tables: &[TargetTable], settings: &Settings) -> Result<Vec<Prepared>> {
+    check_log(wire).await?;
     let survey = Survey::take(wire, pipe, tables, settings).await?;
     let (mut out, mut obstacles) = (Vec::new(), Vec::new());
     for t in tables {

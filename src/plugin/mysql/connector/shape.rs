@@ -1,13 +1,14 @@
 //! How a version of a table is written to its target: which columns go where, and the statements for it.
 
 use super::super::client::{ident, qualified};
-use super::super::ddl::{Passage, passage};
-use super::super::literal::{Cells, Impossible};
+use super::super::ddl::{Passage, is_exact, passage, tells_apart};
+use super::super::literal::{Cells, Form, Impossible};
 use super::super::types::{MyType, is_native};
-use crate::data::{Column, LogicalType, Lossy, TableName, TableVersion};
+use super::details::Details;
+use crate::data::{Column, Lossy, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::DELETED_AT;
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use std::sync::Arc;
 
 /// A table at the target as its statements need it.
@@ -36,25 +37,39 @@ pub struct ShapeColumn {
     pub source: usize,
     /// Name, quoted.
     pub quoted: String,
-    /// How its values are written: by the source's logical type and the target's own.
+    /// As it comes.
     pub column: Column,
+    /// How its values are written, by the target's type.
+    pub form: Form,
+    /// The target's type.
+    pub there: MyType,
+    /// Values are equal at the target only where they are the same.
+    pub exact: bool,
+    /// The target sets it to the present with every change of its row that does not set it.
+    pub ticks: bool,
     /// What the target can't hold becomes NULL.
     pub lossy_null: bool,
 }
 
 impl ShapeColumn {
-    /// Its value as a hexadecimal text: of bytes as they are, of anything else as its text.
+    /// Its value as a hexadecimal text: of bytes as they are, of anything else as a text that has all of it.
     pub fn in_hexadecimal(&self) -> String {
-        match self.column.logical {
-            LogicalType::Bytes => format!("HEX({})", self.quoted),
-            _ => format!("HEX(CONVERT(CAST({} AS CHAR) USING utf8mb4))", self.quoted),
+        let name = &self.quoted;
+        match self.there {
+            MyType::Bytes | MyType::Binary(_) => format!("HEX({name})"),
+            MyType::Bit(_) => format!("HEX(BIN({name}+0))"),
+            // a float's own text has six digits
+            MyType::Float => format!("HEX(CAST({name}+0e0 AS CHAR))"),
+            _ => format!("HEX(CONVERT(CAST({name} AS CHAR) USING utf8mb4))"),
         }
     }
     /// The literal of what [`ShapeColumn::in_hexadecimal`] gave.
     pub fn of_hexadecimal(&self, value: Option<&str>) -> String {
-        match (value, &self.column.logical) {
+        match (value, &self.there) {
             (None, _) => "NULL".into(),
-            (Some(hex), LogicalType::Bytes) => format!("x'{hex}'"),
+            (Some(hex), MyType::Bytes | MyType::Binary(_)) => format!("x'{hex}'"),
+            // the characters 0 and 1 are 30 and 31
+            (Some(hex), MyType::Bit(_)) => format!("b'{}'", hex.chars().skip(1).step_by(2).collect::<String>()),
             (Some(hex), _) => format!("CONVERT(x'{hex}' USING utf8mb4)"),
         }
     }
@@ -68,8 +83,8 @@ pub struct ShapeOptions<'a> {
     pub soft: bool,
     /// Columns whose impossible values become NULL.
     pub lossy_null: &'a dyn Fn(&str) -> bool,
-    /// Columns of each unique index of the target.
-    pub uniques: &'a [Vec<String>],
+    /// What else is known of the target.
+    pub details: &'a Details,
 }
 
 impl Shape {
@@ -90,23 +105,49 @@ impl Shape {
                 let e = Error::new(Kind::TypeMismatch, format!("column \"{}\" of table {target} has type {}, which takes no {}", column.name, at.native, column.native));
                 return Err(e.with_hint("Change the column's type at the target, or cast it with a project-processor.").for_table(table.name.to_string()));
             }
-            // bits are written otherwise, and only the target knows that it has bits
-            let written = Column { native: if matches!(MyType::parse(&at.native), MyType::Bit(_)) { at.native.clone() } else { String::new() }, ..column.clone() };
-            columns.push(ShapeColumn { source, quoted: ident(&column.name)?, column: written, lossy_null: (options.lossy_null)(&column.name) });
+            let lossy_null = (options.lossy_null)(&column.name);
+            if table.key.contains(&source) && !lossy_null && !tells_apart(column, native, at) {
+                return Err(merging(table, target, &column.name));
+            }
+            let ticks = options.details.ticking.contains(&column.name);
+            let (form, there, exact) = (Form::of(&at.native), MyType::parse(&at.native), is_exact(column, at));
+            columns.push(ShapeColumn { source, quoted: ident(&column.name)?, column: column.clone(), form, there, exact, ticks, lossy_null });
         }
-        let key: Vec<usize> = table.key.iter().filter_map(|k| columns.iter().position(|c| c.source == *k)).collect();
+        let place = |k: &usize| {
+            let e = || Error::new(Kind::NotSupported, format!("a key column of table {target} is computed at the target")).for_table(table.name.to_string());
+            columns.iter().position(|c| c.source == *k).ok_or_else(e)
+        };
+        let key = table.key.iter().map(place).collect::<Result<Vec<_>>>()?;
         let names: Vec<&String> = table.key.iter().map(|&k| &table.columns[k].name).collect();
+        let uniques = &options.details.uniques;
         let is_key = |u: &Vec<String>| u.len() == names.len() && names.iter().all(|n| u.contains(n));
-        let arbiter = !key.is_empty() && options.uniques.len() == 1 && options.uniques.iter().all(is_key);
+        let arbiter = !key.is_empty() && uniques.len() == 1 && uniques.iter().all(is_key);
         Ok(Shape { table: table.clone(), quoted: qualified(target)?, target: target.clone(), columns, key, arbiter, soft: options.soft })
     }
+    /// One of its columns, of an array.
+    pub fn cell<'a>(&'a self, column: usize, array: &'a dyn Array) -> Result<Cells<'a>> {
+        Cells::in_form(&self.columns[column].column, array, &self.columns[column].form)
+    }
     /// A batch in the version's schema as cells of the columns written.
-    pub fn cells<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
-        self.columns.iter().map(|c| Cells::new(&c.column, batch.column(c.source).as_ref())).collect()
+    pub fn cells<'a>(&'a self, batch: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
+        self.columns.iter().enumerate().map(|(i, c)| self.cell(i, batch.column(c.source).as_ref())).collect()
+    }
+    /// The key columns of a batch in the version's schema, in key order.
+    pub fn own_keys<'a>(&'a self, batch: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
+        self.key.iter().map(|&k| self.cell(k, batch.column(self.columns[k].source).as_ref())).collect()
     }
     /// A batch of keys, in key order, as cells.
-    pub fn key_cells<'a>(&self, keys: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
-        self.key.iter().enumerate().map(|(i, &k)| Cells::new(&self.columns[k].column, keys.column(i).as_ref())).collect()
+    pub fn key_cells<'a>(&'a self, keys: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
+        self.key.iter().enumerate().map(|(i, &k)| self.cell(k, keys.column(i).as_ref())).collect()
+    }
+    /// The target finds keys beside the ones that are asked for.
+    pub fn has_inexact_key(&self) -> bool {
+        self.key.iter().any(|&k| !self.columns[k].exact)
+    }
+    /// Assignments that keep the columns which would be set to the present, but for these.
+    pub fn still(&self, set: &[usize]) -> String {
+        let ticking = self.columns.iter().enumerate().filter(|(i, c)| c.ticks && !set.contains(i));
+        ticking.map(|(_, c)| format!(",{0}={0}", c.quoted)).collect()
     }
     /// `INSERT INTO t (a, b) VALUES `, whose rows follow.
     pub fn insert(&self) -> String {
@@ -115,7 +156,8 @@ impl Shape {
     }
     /// What follows the rows so that they are laid over others.
     pub fn over(&self) -> String {
-        let mut set: Vec<String> = (0..self.columns.len()).filter(|c| !self.key.contains(c)).map(|c| format!("{0}=VALUES({0})", self.columns[c].quoted)).collect();
+        let other = |c: &usize| !self.key.contains(c) || !self.columns[*c].exact;
+        let mut set: Vec<String> = (0..self.columns.len()).filter(other).map(|c| format!("{0}=VALUES({0})", self.columns[c].quoted)).collect();
         if self.soft {
             set.push(format!("{DELETED_AT}=NULL"));
         }
@@ -124,13 +166,16 @@ impl Shape {
         }
         format!(" ON DUPLICATE KEY UPDATE {}", set.join(","))
     }
-    /// `DELETE FROM t WHERE (k) IN (`, whose keys follow; or what marks them.
-    pub fn delete(&self, soft: bool) -> String {
-        let names: Vec<&str> = self.key.iter().map(|&k| self.columns[k].quoted.as_str()).collect();
+    /// `DELETE FROM t WHERE k IN (`, whose keys follow, or conditions for each; or what marks them.
+    pub fn delete(&self, soft: bool, listed: bool) -> String {
+        let keys = match self.key.first() {
+            Some(&k) if listed => format!("{} IN (", self.columns[k].quoted),
+            _ => "(".to_string(),
+        };
         if soft {
-            return format!("UPDATE {} SET {DELETED_AT}=UTC_TIMESTAMP(6) WHERE {DELETED_AT} IS NULL AND ({}) IN (", self.quoted, names.join(","));
+            return format!("UPDATE {} SET {DELETED_AT}=UTC_TIMESTAMP(6){} WHERE {DELETED_AT} IS NULL AND {keys}", self.quoted, self.still(&[]));
         }
-        format!("DELETE FROM {} WHERE ({}) IN (", self.quoted, names.join(","))
+        format!("DELETE FROM {} WHERE {keys}", self.quoted)
     }
     /// A value becomes NULL, as was asked for: it is counted.
     pub fn lost(&self, batch: &RecordBatch, row: usize, column: usize, lossy: &mut Lossy) {
@@ -144,6 +189,13 @@ impl Shape {
         let hint = format!("Use 'on-lossy.{}.{name}' = 'null', or leave the row out with a filter.", self.table.name);
         error.with_detail(format!("{}: {why}.", key_text(&self.table, batch, row))).with_hint(hint).for_table(self.table.name.to_string())
     }
+}
+
+/// Keys that are different come together in one row of the target.
+fn merging(table: &TableVersion, target: &TableName, column: &str) -> Error {
+    let e = Error::new(Kind::Lossy, format!("key column \"{column}\" of table {target} does not tell all keys apart"));
+    let hint = format!("Give it a collation as utf8mb4_0900_bin or utf8mb4_nopad_bin, or accept it with 'on-lossy.{}.{column}' = 'null'.", table.name);
+    e.with_detail("Its collation takes texts for equal that differ in case, accents or blanks at the end.").with_hint(hint).for_table(table.name.to_string())
 }
 
 /// The key of a row, for messages: `key (id) = (5)`.

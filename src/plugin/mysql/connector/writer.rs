@@ -2,15 +2,15 @@
 
 use super::super::client::literal;
 use super::super::wire::{Outcome, Wire};
-use super::prepare::{everything, uniques};
+use super::details::{details, everything};
 use super::shape::{Shape, ShapeOptions};
 use super::{Settings, marks};
-use crate::data::{Content, Lossy, Part, Rows, TableId, TableName, TableVersion, collapse};
+use crate::data::{ColumnChange, Content, Lossy, Part, Rows, SchemaChange, TableId, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate};
 use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
 use async_trait::async_trait;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -46,6 +46,10 @@ pub struct MyWriter {
     pending: Vec<Input>,
     pending_bytes: usize,
     open: bool,
+    /// The open transaction has rows of a table without a key, which must not come twice.
+    keyless: bool,
+    /// Tables, by quoted name, that were made ready for their new copies since the last flush.
+    pub(super) room: BTreeSet<String>,
     /// Quoted name of the table that the open transaction has loaded.
     loaded: Option<String>,
     flushed: Flushed,
@@ -68,6 +72,9 @@ impl MyWriter {
     pub async fn new(mut wire: Wire, role: WriterRole, identity: Identity, settings: Arc<Settings>, owned: BTreeMap<String, String>) -> Result<Self> {
         let most = wire.value("could not set up a writer at the target", "SELECT @@max_allowed_packet").await?;
         let most = most.and_then(|m| m.parse::<usize>().ok()).unwrap_or(STATEMENT_HEAD * 2);
+        if let WriterRole::Changes(_) | WriterRole::Snapshot(_) = role {
+            marks::announce(&mut wire, identity.pipe, identity.shard).await?;
+        }
         let max_statement = most.saturating_sub(STATEMENT_HEAD).max(STATEMENT_HEAD);
         Ok(MyWriter {
             wire,
@@ -80,6 +87,8 @@ impl MyWriter {
             pending: Vec::new(),
             pending_bytes: 0,
             open: false,
+            keyless: false,
+            room: BTreeSet::new(),
             loaded: None,
             flushed: Flushed::default(),
             bytes: 0,
@@ -126,8 +135,13 @@ impl MyWriter {
         self.open = true;
         if ours { Ok(()) } else { Err(marks::fenced()) }
     }
-    /// Makes what is open durable without a mark, as the DDL that follows would: it is repeated after a crash, and does no harm then.
+    /// Makes what is open durable without a mark, as the DDL that follows would: it is repeated after a crash, and does no harm then. Errors:
+    /// `NotSupported` where it would.
     pub(super) async fn let_go(&mut self) -> Result<()> {
+        if self.keyless {
+            let e = Error::new(Kind::NotSupported, "a structure changes in the midst of rows of a table without a key, which would be written twice if it were repeated");
+            return Err(e.with_hint("RESYNC PIPE ... TABLE takes a new copy of the table whose structure changes; give the other one a primary key."));
+        }
         self.begin().await?;
         self.wire.run("could not commit at the target", "COMMIT").await?;
         self.open = false;
@@ -159,13 +173,13 @@ impl MyWriter {
             let e = Error::new(Kind::UndefinedTable, format!("table {name} does not exist at the target"));
             return Err(e.with_hint("RESYNC PIPE makes it anew.").for_table(version.name.to_string()));
         };
-        let indexes = uniques(&mut self.wire, std::slice::from_ref(&name)).await?;
+        let details = details(&mut self.wire, std::slice::from_ref(&name)).await?.remove(&name).unwrap_or_default();
         let policies = &self.settings.policies;
         let options = ShapeOptions {
             skip_missing: policies.on_ddl == OnDdl::Ignore,
             soft: policies.on_delete == OnDelete::Soft && t.place == Place::Live,
             lossy_null: &|column| policies.on_lossy(&version.name, column) == OnLossy::Null,
-            uniques: indexes.get(&name).map_or(&[], Vec::as_slice),
+            details: &details,
         };
         let shape = Arc::new(Shape::new(version, &name, &there, &options)?);
         self.shapes.entry(key).or_default().push(shape.clone());
@@ -204,8 +218,42 @@ impl MyWriter {
         done.append(&mut open);
         done
     }
+    /// Structures are changed before rows are written, since that makes durable what is open. A change of a table goes first where nothing of that
+    /// table stands before it, or where it does rows no harm.
+    async fn hoist(&mut self, works: Vec<Work>) -> Result<Vec<Work>> {
+        let (mut rest, mut written, mut changed) = (Vec::with_capacity(works.len()), HashSet::new(), HashSet::new());
+        for work in works {
+            let (target, kind) = match &work {
+                Work::Rows(t, ..) => (t.target.clone(), Kindred::Rows),
+                Work::Barrier(input) => kindred(input),
+            };
+            let free = !changed.contains(&target) && (kind == Kindred::Addition || !written.contains(&target));
+            match (&work, kind) {
+                (Work::Barrier(Input::Setup(t)), _) if free => {
+                    self.setup(t).await?;
+                    continue;
+                }
+                (Work::Barrier(Input::Change { table, part: Part { content: Content::Schema(change), .. } }), _) if free => {
+                    self.alter(table, change).await.map_err(|e| in_table(e, table))?;
+                    continue;
+                }
+                (Work::Barrier(Input::Swap(t)), _) if free => {
+                    self.make_room(&TargetTable { place: Place::Live, ..(**t).clone() }).await?;
+                    changed.insert(target);
+                }
+                (_, Kindred::Rows) => drop(written.insert(target)),
+                _ => drop(changed.insert(target)),
+            }
+            rest.push(work);
+        }
+        Ok(rest)
+    }
     async fn settle(&mut self) -> Result<()> {
-        for work in self.works() {
+        let mut works = self.works();
+        if !self.keyless {
+            works = self.hoist(works).await?;
+        }
+        for work in works {
             match work {
                 Work::Rows(t, version, parts) => {
                     self.begin().await?;
@@ -220,6 +268,7 @@ impl MyWriter {
         Ok(())
     }
     async fn apply_set(&mut self, shape: &Arc<Shape>, parts: Vec<Rows>) -> Result<()> {
+        self.keyless |= shape.key.is_empty();
         let on_delete = self.settings.policies.on_delete;
         if on_delete == OnDelete::Delete {
             let merged = collapse(&shape.table, &parts)?;
@@ -243,7 +292,7 @@ impl MyWriter {
             Input::Leave(t) => self.leave(&t).await,
             Input::Change { table, part } => match part.content {
                 Content::Truncate => self.truncate(&table).await,
-                Content::Schema(change) => self.alter(&table, &change).await,
+                Content::Schema(change) => self.alter(&table, &change).await.map_err(|e| in_table(e, &table)),
                 Content::Rows(_) => Ok(()),
             },
             Input::Load { .. } => Err(Error::internal("a chunk among changes")),
@@ -300,6 +349,8 @@ impl MyWriter {
 
     async fn write_one(&mut self, input: Input) -> Result<()> {
         if let Input::Load { table, payload, upsert, .. } = input {
+            // a copy in the making may have to be made first
+            self.settle().await?;
             self.begin().await?;
             let shape = self.shape(&table, &table.table.clone()).await?;
             self.loaded = Some(shape.quoted.clone());
@@ -335,7 +386,8 @@ impl MyWriter {
     fn reset(&mut self) {
         self.pending.clear();
         self.pending_bytes = 0;
-        (self.open, self.loaded) = (false, None);
+        (self.open, self.keyless, self.loaded) = (false, false, None);
+        self.room.clear();
         self.taken.clear();
         self.afterwards.clear();
         self.flushed = Flushed::default();
@@ -356,6 +408,43 @@ impl MyWriter {
     fn usable(&self) -> Result<()> {
         if self.broken { Err(super::super::client::connection_lost("the connection to the target is gone")) } else { Ok(()) }
     }
+}
+
+/// What a piece of work does to its table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kindred {
+    /// Its rows change.
+    Rows,
+    /// New columns alone, which rows of before may lack.
+    Addition,
+    /// Anything else.
+    Structure,
+}
+
+/// The table of a barrier, and what it does to it.
+fn kindred(input: &Input) -> (TableName, Kindred) {
+    match input {
+        Input::Setup(t) | Input::Swap(t) | Input::Leave(t) => (t.target.clone(), Kindred::Structure),
+        Input::Load { table, .. } => (table.target.clone(), Kindred::Rows),
+        Input::Change { table, part } => {
+            let kind = match &part.content {
+                Content::Rows(_) | Content::Truncate => Kindred::Rows,
+                Content::Schema(change) if is_addition(change) => Kindred::Addition,
+                Content::Schema(_) => Kindred::Structure,
+            };
+            (table.target.clone(), kind)
+        }
+    }
+}
+
+fn is_addition(change: &SchemaChange) -> bool {
+    let optional = |name: &String| change.after.column(name).is_some_and(|i| change.after.columns[i].nullable || change.after.columns[i].default.is_some());
+    change.changes.iter().all(|c| matches!(c, ColumnChange::Add(name) if optional(name)))
+}
+
+/// A change that can't be made concerns its table alone.
+fn in_table(e: Error, t: &TargetTable) -> Error {
+    if e.kind() == Kind::NotSupported && e.table().is_none() { e.for_table(t.table.name.to_string()) } else { e }
 }
 
 /// A refusal that concerns this table alone: its data, its structure, a right on it.

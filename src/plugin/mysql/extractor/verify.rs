@@ -2,10 +2,10 @@
 
 use super::super::binlog::dump::{Dump, Start};
 use super::super::client::server_code;
-use super::super::position::{Gtids, Place};
+use super::super::position::{Gtids, Place, Suspects};
 use super::super::server;
 use super::super::wire::Wire;
-use super::{Live, MyExtractor};
+use super::{Begin, Live, MyExtractor};
 use crate::data::Witness;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Identity, Resume};
@@ -17,12 +17,14 @@ impl MyExtractor {
     /// Verifies the source and asks for its log. Errors: `PositionLost`.
     pub(super) async fn verified(&mut self, from: &Resume) -> Result<Live> {
         let (place, gtids) = Place::of(&from.position)?;
-        if let Some((begins, known, identity)) = self.prepared.take() {
+        if let Some(Begin { place: begins, gtids: known, suspects, identity }) = self.prepared.clone() {
             if begins != place {
                 return Err(position_lost("a side run can't go on from another position than its anchor's").with_detail(format!("It begins at {begins}, not at {place}.")));
             }
             same(&from.identity, &identity)?;
-            return self.start(&place, &known).await;
+            let mut live = self.start(&place, &known, &suspects).await?;
+            live.decoder.begin_anew();
+            return Ok(live);
         }
         let wire = self.session().await?;
         same(&from.identity, &server::identity(wire).await?)?;
@@ -39,7 +41,10 @@ impl MyExtractor {
                 self.remembered(witness).await?;
             }
         }
-        let mut live = self.start(&place, &gtids).await?;
+        let mut live = self.start(&place, &gtids, &Suspects::of(&from.position)).await?;
+        if from.witnesses.iter().all(|(_, witness)| witness.is_none()) {
+            live.decoder.begin_anew();
+        }
         live.decoder.remember(stops, from.position.ordinal);
         Ok(live)
     }
@@ -55,7 +60,7 @@ impl MyExtractor {
             return Ok(());
         }
         let mut dump = Dump::open(&self.target, &self.config, &Start::Place(start.clone()), self.replica(true)).await?;
-        let found = match dump.first().await {
+        let found = match dump.first(offset).await {
             Ok(found) => found,
             Err(e) if server_code(&e) == Some(FATAL) || e.kind() == Kind::Protocol => return Err(other_history(witness, e.detail().unwrap_or(e.message()))),
             Err(e) => return Err(e),

@@ -94,14 +94,23 @@ async fn by_walking(wire: &mut Wire, table: &TableVersion, column: &str, target_
         let sql = format!("SELECT hex({column}), {column} FROM {name}{condition} ORDER BY {column} LIMIT 1 OFFSET {target_rows}");
         let Some(row) = wire.row(WHAT, &sql).await? else { break };
         let [Some(hex), Some(text)] = <[Option<String>; 2]>::try_from(row).unwrap_or_default() else { break };
-        let bytes = table.key.first().is_some_and(|&k| matches!(MyType::parse(&table.columns[k].native), MyType::Binary(_) | MyType::Bytes));
-        let cut = if bytes { format!("x'{hex}'") } else { literal(&text) };
+        let native = table.key.first().map(|&k| MyType::parse(&table.columns[k].native));
+        let cut = cut(native.as_ref(), &hex, &text);
         if cuts.last() == Some(&cut) {
             break;
         }
         cuts.push(cut);
     }
     Ok(cuts)
+}
+
+/// A value as a literal that is compared as the column's type is: a decimal in quotes would be compared as a double.
+fn cut(native: Option<&MyType>, hex: &str, text: &str) -> String {
+    match native {
+        Some(MyType::Binary(_) | MyType::Bytes) => format!("x'{hex}'"),
+        Some(MyType::Decimal { .. }) => text.to_string(),
+        _ => literal(text),
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +121,8 @@ mod tests {
     fn bounds_are_conditions() {
         let b = Bounds { column: "a`b".into(), above: Some("5".into()), upto: Some("'x'".into()) };
         assert_eq!(b.condition().expect("a name").as_deref(), Some("`a``b` > 5 AND `a``b` <= 'x'"));
+        let my = |native: &str| cut(Some(&MyType::parse(native)), "31", "1");
+        assert_eq!((my("decimal(30,2)"), my("varbinary(9)"), my("varchar(9)")), ("1".into(), "x'31'".into(), "'1'".into()));
         assert_eq!((Bounds::default().condition().expect("none"), b.id()), (None, "5..'x'".to_string()));
     }
 }

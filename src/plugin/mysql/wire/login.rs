@@ -3,9 +3,9 @@
 use super::packet::{Reader, put_lenenc};
 use super::{Pending, Server, Wire};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::mysql::client::auth::{self, CACHING_SHA2, NATIVE};
+use crate::plugin::mysql::client::auth::{self, CACHING_SHA2, Line, NATIVE};
 use crate::plugin::mysql::client::{ServerError, Target, Way, login_refused, malformed, server_code};
-use crate::plugin::net::Stream;
+use crate::plugin::net::{SslMode, Stream};
 use bytes::BytesMut;
 
 /// Capabilities (protocol, "Capabilities Flags").
@@ -86,7 +86,7 @@ pub(super) async fn connect(target: &Target) -> Result<Wire> {
 async fn attempt(target: &Target, way: Way) -> Result<Wire> {
     let stream = target.open().await?;
     let mut wire = Wire {
-        private: matches!(stream, Stream::Unix(_)),
+        line: if matches!(stream, Stream::Unix(_)) { Line::Verified } else { Line::Open },
         stream,
         target: target.clone(),
         input: BytesMut::new(),
@@ -119,10 +119,10 @@ async fn attempt(target: &Target, way: Way) -> Result<Wire> {
     flags |= greeting.capabilities & (can::PLUGIN_AUTH | can::CONNECT_ATTRS | can::PLUGIN_AUTH_LENENC);
     let offered = greeting.capabilities & can::SSL != 0;
     match way {
-        Way::Tls if !offered && !wire.private => {
+        Way::Tls if !offered && wire.line == Line::Open => {
             return Err(Error::new(Kind::Refused, format!("{} does not offer TLS", target.place())).with_hint("Turn TLS on at the server, or choose another sslmode for the source."));
         }
-        Way::Tls | Way::TlsIfOffered if offered && !wire.private => {
+        Way::Tls | Way::TlsIfOffered if offered && wire.line == Line::Open => {
             flags |= can::SSL;
             wire = secured(wire, flags).await?;
         }
@@ -149,7 +149,12 @@ async fn secured(mut wire: Wire, flags: u32) -> Result<Wire> {
     let Stream::Tcp(tcp) = wire.stream else { return Err(Error::internal("TLS over what is not TCP")) };
     let stream = wire.target.secure(tcp).await?;
     // the answer's number follows that of the request
-    Ok(Wire { stream, private: true, sequence: 2, ..wire })
+    let verified = match wire.target.ssl {
+        SslMode::VerifyCa | SslMode::VerifyFull => true,
+        SslMode::Require => wire.target.root.is_some(),
+        _ => false,
+    };
+    Ok(Wire { stream, line: if verified { Line::Verified } else { Line::Veiled }, sequence: 2, ..wire })
 }
 
 async fn authenticate(mut wire: Wire, greeting: &Greeting, flags: u32) -> Result<Wire> {
@@ -157,7 +162,7 @@ async fn authenticate(mut wire: Wire, greeting: &Greeting, flags: u32) -> Result
     let known = [NATIVE, CACHING_SHA2].contains(&greeting.plugin.as_str());
     // a method that is not known may still give way to one that is
     let plugin = if known { greeting.plugin.as_str() } else { NATIVE };
-    let answer = auth::answer(&target, plugin, &greeting.challenge, wire.private)?;
+    let answer = auth::answer(&target, plugin, &greeting.challenge, wire.line)?;
     let mut body = request_head(flags);
     body.extend_from_slice(target.user.as_bytes());
     body.push(0);
@@ -190,11 +195,11 @@ async fn authenticate(mut wire: Wire, greeting: &Greeting, flags: u32) -> Result
             Some(0xfe) => {
                 let mut r = Reader::new(&body[1..]);
                 plugin = String::from_utf8_lossy(r.until_nul()).into_owned();
-                auth::answer(&target, &plugin, r.rest(), wire.private)?
+                auth::answer(&target, &plugin, r.rest(), wire.line)?
             }
             // the password is known to the server already
             Some(0x01) if plugin == CACHING_SHA2 && body.get(1) == Some(&3) => continue,
-            Some(0x01) if plugin == CACHING_SHA2 && body.get(1) == Some(&4) => auth::full(&target, wire.private)?,
+            Some(0x01) if plugin == CACHING_SHA2 && body.get(1) == Some(&4) => auth::full(&target, wire.line)?,
             _ => return Err(malformed("An answer to the login that is none.")),
         };
         let sequence = wire.sequence;

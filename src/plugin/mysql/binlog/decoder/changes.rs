@@ -21,7 +21,7 @@ impl Decoder {
         if self.maps.get(&number).is_some_and(|m| m.body == body) {
             return Ok(());
         }
-        let map = Arc::new(table_map::parse(body)?);
+        let map = Arc::new(table_map::parse(body, self.settings.mariadb)?);
         let key = self.key(&map.name);
         self.maps.insert(number, Mapped { body: body.to_vec(), map, key });
         Ok(())
@@ -64,6 +64,9 @@ impl Decoder {
         };
         let event = RowsEvent::parse(kind, body, self.settings.most)?;
         let Some(txn) = self.txn()? else { return Ok(Step::Taken) };
+        if let Some(current) = self.current.as_mut().filter(|c| !c.touched.contains(&key)) {
+            current.touched.push(key.clone());
+        }
         let skip = self.skip;
         let Some(tracked) = self.tables.get_mut(&key) else { return Ok(Step::Taken) };
         if tracked.rows.is_none() {
@@ -143,14 +146,20 @@ impl Decoder {
             Ok(evolved) => evolved,
             Err(e) => return Err(self.broke(key, e)),
         };
-        let after = Arc::new(after);
-        if let Some(tracked) = self.tables.get_mut(key) {
-            (tracked.suspect, tracked.layout) = (false, None);
-            if !changes.is_empty() {
-                tracked.table = after.clone();
-            }
+        // the order alone may be another one, which is no change that a target makes
+        let moved = !before.columns.iter().map(|c| &c.name).eq(after.columns.iter().map(|c| &c.name));
+        let changed = moved || !changes.is_empty();
+        let after = if changed { Arc::new(after) } else { before.clone() };
+        match Layout::compile(&after, &map, &self.charsets) {
+            Ok(_) => {}
+            Err(Misfit::Unreadable(e)) => return Err(self.broke(key, e)),
+            Err(Misfit::Other) => return Err(self.broke(key, evolve::untold(&before.name))),
         }
-        if changes.is_empty() || self.txn()?.is_none() {
+        if let Some(tracked) = self.tables.get_mut(key) {
+            (tracked.suspect, tracked.layout, tracked.table) = (false, None, after.clone());
+        }
+        self.note_doubts();
+        if !changed || self.txn()?.is_none() {
             return Ok(());
         }
         self.parts.push(Part { table: after.clone(), content: Content::Schema(SchemaChange { before, after, changes }) });

@@ -7,17 +7,42 @@ use crate::data::{Content, Part, TableName, Txn};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::mysql::client::malformed;
 use crate::plugin::mysql::position::{Gtids, Place};
+use arrow::buffer::BooleanBuffer;
+
+/// With these words CREATE TABLE ... SELECT of MySQL 8.0.21 is logged: its rows follow in the same transaction.
+const GOES_ON: &str = "START TRANSACTION";
 
 impl Decoder {
-    /// A transaction begins; `marks`: one statement alone, prepared only.
-    pub(super) fn begin(&mut self, at: &At, id: String, gtid: Option<Gtid>, (standalone, prepared): (bool, bool)) -> Result<Step> {
+    /// A transaction begins; `standalone`: one statement alone.
+    pub(super) fn begin(&mut self, at: &At, id: String, gtid: Option<Gtid>, standalone: bool) -> Result<Step> {
         let start = Place { file: at.end.file.clone(), offset: at.begin };
         if self.current.is_some() {
             return Err(malformed("A transaction of the log begins inside another one."));
         }
+        let time = i64::from(at.time) * 1_000_000;
+        let mut current = Current {
+            start,
+            id,
+            gtid,
+            standalone,
+            time,
+            origin: None,
+            dropped: false,
+            begun: false,
+            index: None,
+            delivered: false,
+            stale: false,
+            touched: Vec::new(),
+        };
+        let start = &current.start;
         if start.order() < self.start.order() {
+            if self.fresh && matches!(current.gtid, Some(Gtid::Mysql(..))) {
+                (current.stale, current.dropped) = (true, true);
+                self.current = Some(current);
+                return Ok(Step::Taken);
+            }
             return Err(Error::new(Kind::PositionLost, "the source shows another history than the one that was read")
-                .with_detail(format!("Transaction {id} begins at {start}, before {}, and was not there.", self.start)));
+                .with_detail(format!("Transaction {} begins at {start}, before {}, and was not there.", current.id, self.start)));
         }
         if let Some(stop) = self.stops.front().filter(|s| s.order() <= start.order()).cloned() {
             self.stops.pop_front();
@@ -26,9 +51,11 @@ impl Decoder {
             return Ok(Step::Ends);
         }
         self.reach(start.clone());
-        let id = if id.is_empty() { start.to_string() } else { id };
-        let time = i64::from(at.time) * 1_000_000;
-        self.current = Some(Current { start, id, gtid, standalone, prepared, time, origin: None, dropped: false, begun: false, index: None, delivered: false });
+        self.fresh = false;
+        if current.id.is_empty() {
+            current.id = start.to_string();
+        }
+        self.current = Some(current);
         Ok(Step::Taken)
     }
     pub(super) fn commit(&mut self, at: &At) -> Result<()> {
@@ -40,8 +67,11 @@ impl Decoder {
             Some(Gtid::Mysql(source, number)) => self.gtids.add_mysql(&source, number),
             None => {}
         }
+        if current.stale {
+            return Ok(());
+        }
         let xid = format!("{}@{}/{:08x}", current.id, at.begin, at.print);
-        let txn = Txn { position: at.end.position(&self.gtids), commit_time: i64::from(at.time) * 1_000_000, xid, origin: current.origin };
+        let txn = Txn { position: self.position_of(&at.end), commit_time: i64::from(at.time) * 1_000_000, xid, origin: current.origin };
         match current.index {
             Some(i) => self.txns[i as usize] = txn,
             None => self.txns.push(txn),
@@ -75,16 +105,47 @@ impl Decoder {
         current.index = Some(index);
         Ok(Some(index))
     }
-    /// Rows of a transaction whose outcome is not known, or that was undone, must not be handed on.
-    pub(super) fn refuse_undecided(&self) -> Result<()> {
-        match &self.current {
-            Some(c) if (c.index.is_some() || c.delivered) && c.prepared => {
-                Err(Error::new(Kind::NotSupported, "an XA transaction that is only prepared changes a table of the pipe")
-                    .with_detail(format!("Transaction {} at {}.", c.id, c.start))
-                    .with_hint("RESYNC the pipe when it is committed; leave tables that XA transactions write out."))
-            }
-            _ => Ok(()),
+    /// Rows of a transaction whose outcome is not known must not be handed on: its tables fail, each with an error of its own.
+    pub(super) fn refuse_undecided(&mut self) -> Result<()> {
+        let error = |c: &Current| {
+            Error::new(Kind::NotSupported, "an XA transaction that is only prepared changes a table of the pipe")
+                .with_detail(format!("Transaction {} at {}.", c.id, c.start))
+                .with_hint("RESYNC the table when it is committed; leave tables that XA transactions write out.")
+        };
+        self.fail_touched(error)
+    }
+    /// The next one of the transaction's tables fails; without one left it is as if it had changed none of ours.
+    fn fail_touched(&mut self, error: impl Fn(&Current) -> Error) -> Result<()> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let Some(key) = current.touched.iter().find(|key| self.tables.get(*key).is_some_and(|t| !t.broken)).cloned() else { return Ok(()) };
+        let e = error(current);
+        Err(self.broke(&key, e))
+    }
+    /// The server was started again where a transaction should go on: what it wrote of that one before it fell is no transaction.
+    pub(super) fn cut_off(&mut self, at: &At) -> Result<()> {
+        let Some(current) = &self.current else { return Ok(()) };
+        if current.delivered {
+            return Err(Error::new(Kind::PositionLost, "the source's log ends inside a transaction, of which a part was handed on")
+                .with_detail(format!("Transaction {} began at {}; the log goes on at {}.", current.id, current.start, at.end)));
         }
+        let index = current.index;
+        self.close()?;
+        self.current = None;
+        let Some(index) = index else { return Ok(()) };
+        for part in std::mem::take(&mut self.parts) {
+            let content = match part.content {
+                Content::Rows(rows) => {
+                    let before = BooleanBuffer::collect_bool(rows.len(), |i| rows.txn[i] != index);
+                    Content::Rows(rows.select(&before)?)
+                }
+                other => other,
+            };
+            if !matches!(&content, Content::Rows(rows) if rows.is_empty()) {
+                self.parts.push(Part { table: part.table, content });
+            }
+        }
+        self.txns.truncate(index as usize);
+        Ok(())
     }
     pub(super) fn statement(&mut self, query: &event::Query, at: &At) -> Result<Step> {
         let statement = statement::parse(&query.sql, &query.database);
@@ -93,7 +154,7 @@ impl Decoder {
                 match &mut self.current {
                     // MySQL's GTID stands before the BEGIN
                     Some(current) => current.standalone = false,
-                    None => return self.begin(at, String::new(), None, (false, false)),
+                    None => return self.begin(at, String::new(), None, false),
                 }
                 return Ok(Step::Taken);
             }
@@ -105,11 +166,11 @@ impl Decoder {
                 return Ok(Step::Taken);
             }
             Statement::Rollback => {
-                if self.current.as_ref().is_some_and(|c| c.index.is_some() || c.delivered) {
-                    return Err(Error::new(Kind::NotSupported, "the log has a transaction that was rolled back")
-                        .with_detail("It changed tables of engines without transactions too.")
-                        .with_hint("RESYNC the pipe; use InnoDB for all tables."));
-                }
+                self.fail_touched(|c| {
+                    Error::new(Kind::NotSupported, "the log has a transaction that was rolled back")
+                        .with_detail(format!("Transaction {} at {}; it changed tables of engines without transactions too.", c.id, c.start))
+                        .with_hint("RESYNC the table; use InnoDB for all tables.")
+                })?;
                 if self.current.is_some() {
                     self.commit(at)?;
                 }
@@ -118,12 +179,19 @@ impl Decoder {
             _ => {}
         }
         if self.current.is_none() {
-            let begun = self.begin(at, String::new(), None, (true, false))?;
+            let begun = self.begin(at, String::new(), None, true)?;
             if begun != Step::Taken {
                 return Ok(begun);
             }
         }
-        self.definition(statement, query)?;
+        if self.current.as_ref().is_some_and(|c| !c.stale) {
+            self.definition(statement, query)?;
+        }
+        if query.sql.trim_end().to_ascii_uppercase().ends_with(GOES_ON)
+            && let Some(current) = &mut self.current
+        {
+            current.standalone = false;
+        }
         if self.current.as_ref().is_some_and(|c| c.standalone) {
             self.commit(at)?;
         }
@@ -140,10 +208,22 @@ impl Decoder {
             }
             Statement::Rename(pairs) => {
                 for (from, _) in &pairs {
-                    let replaced = pairs.iter().any(|(_, to)| self.key(to) == self.key(from));
+                    let replaced = pairs.iter().any(|(copy, to)| self.key(to) == self.key(from) && statement::is_copy_of(copy, from));
                     if !replaced {
                         self.gone(from, "renamed")?;
                     }
+                }
+            }
+            Statement::DropDatabase(name) => {
+                let lost = self.key(&TableName::new(name, String::new())).schema;
+                let names: Vec<TableName> = self.tables.iter().filter(|(key, t)| key.schema == lost && !t.broken).map(|(_, t)| t.table.name.clone()).collect();
+                for name in names {
+                    self.gone(&name, "dropped")?;
+                }
+            }
+            Statement::RowsUnlogged(names) => {
+                for name in names {
+                    self.unlogged(&name)?;
                 }
             }
             Statement::Rows => self.by_statement(query.sql.as_bytes())?,
@@ -152,6 +232,7 @@ impl Decoder {
         for tracked in self.tables.values_mut().filter(|t| statement::mentions(query.sql.as_bytes(), &t.table.name)) {
             tracked.suspect = true;
         }
+        self.note_doubts();
         Ok(())
     }
     pub(super) fn truncate(&mut self, name: &TableName) -> Result<()> {
@@ -176,6 +257,14 @@ impl Decoder {
         (tracked.rows, tracked.broken) = (None, true);
         let name = tracked.table.name.to_string();
         Err(Error::new(Kind::UndefinedTable, format!("table {name} was {how} at the source")).with_hint("RESYNC the table if there is one of that name again.").for_table(name))
+    }
+    /// Rows of a table came or went, and the log does not say which.
+    fn unlogged(&mut self, name: &TableName) -> Result<()> {
+        let key = self.key(name);
+        let Some(tracked) = self.tables.get(&key).filter(|t| !t.broken) else { return Ok(()) };
+        let name = &tracked.table.name;
+        let e = Error::new(Kind::NotSupported, format!("rows of table {name} came or went with a partition or a tablespace, which the source's log does not have"));
+        Err(self.broke(&key, e.with_hint("RESYNC the table.")))
     }
     /// A statement stands in the log where rows should.
     pub(super) fn by_statement(&mut self, sql: &[u8]) -> Result<()> {
