@@ -2,6 +2,7 @@
 
 mod changes;
 mod pipes;
+mod places;
 mod prerequisites;
 mod scanning;
 
@@ -147,7 +148,7 @@ fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 
 /// A value of that name can be a key beside the others: equal numbers are one key, and arrays and patterns are none.
 pub fn is_key(name: &str) -> bool {
-    !matches!(name, "array" | "regex" | "long" | "double" | "decimal")
+    !matches!(name, "array" | "regex" | "document" | "long" | "double" | "decimal")
 }
 
 /// Every BSON type, as values of documents and as keys.

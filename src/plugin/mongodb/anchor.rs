@@ -3,7 +3,7 @@
 
 use super::client::Target;
 use super::declared::Layouts;
-use super::deployment::{self, Deployment};
+use super::deployment::{self, Deployment, Topology};
 use super::extractor::MongoExtractor;
 use super::pipeline;
 use super::position::{self, Place};
@@ -34,9 +34,9 @@ pub async fn take(t: Taking, request: AnchorRequest) -> Result<Anchor> {
 }
 
 impl Taking {
-    fn readers(&self, request: &AnchorRequest, at: Option<u64>) -> Result<Vec<Box<dyn Scanner>>> {
+    fn readers(&self, request: &AnchorRequest, at: Option<u64>, after: Option<u64>) -> Result<Vec<Box<dyn Scanner>>> {
         let stages = request.options.as_ref().map(pipeline::stages).transpose()?.unwrap_or_default();
-        let reading = Reading { at, stages, payload_bytes: self.config.size("scan.payload-bytes") };
+        let reading = Reading { at, after, stages, payload_bytes: self.config.size("scan.payload-bytes") };
         let one = |_| Box::new(MongoScanner::new(self.target.clone(), self.client.clone(), self.layouts.clone(), reading.clone())) as Box<dyn Scanner>;
         Ok((0..request.readers).map(one).collect())
     }
@@ -49,6 +49,11 @@ impl Taking {
     }
 }
 
+/// Reads can be asked to have everything up to a time.
+fn has_clock(deployment: &Deployment) -> bool {
+    deployment.topology != Topology::Alone
+}
+
 /// One instant for all readers, as long as the server keeps it. A server that keeps none is read as it is when it is read.
 async fn instant(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
     let deployment = Deployment::of(&t.target, &t.client).await?;
@@ -58,30 +63,36 @@ async fn instant(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
     if request.pipe.is_some() || request.readers == 0 {
         deployment::nudge(&t.target, &t.client).await;
     }
-    let readers = t.readers(request, at)?;
+    let readers = t.readers(request, at, has_clock(&deployment).then_some(now))?;
     Ok(Anchor { position: Place::After(now).position()?, identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
 }
 
 /// Readers that outlast what the server keeps of an instant: each document is as it is when it is read (`Capabilities::moving_readers`).
 async fn lasting(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
+    let deployment = Deployment::of(&t.target, &t.client).await?;
     let now = deployment::now(&t.target, &t.client).await?;
     deployment::nudge(&t.target, &t.client).await;
-    let readers = t.readers(request, None)?;
+    let readers = t.readers(request, None, has_clock(&deployment).then_some(now))?;
     Ok(Anchor { position: Place::After(now).position()?, identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
 }
 
 async fn durable(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
     let (_, identity, spec, options) = t.history(request).await?;
     let wait = t.config.duration("pipe.idle-wait");
-    let place = match start(&options)? {
-        None => spec.now(&t.target, &t.client, wait).await?,
+    // a place of the user's has no snapshot
+    let (place, after) = match start(&options)? {
+        None => {
+            let place = spec.now(&t.target, &t.client, wait).await?;
+            let after = position::read_after(&place.position()?);
+            (place, Some(after))
+        }
         Some(place) => {
             // refused now rather than at the first change
             spec.open_at(&t.target, &t.client, &place, wait).await.map_err(|e| e.with_hint("Choose a place that the source's oplog still has, or leave resume-after, start-after and start-at-operation-time out."))?;
-            place
+            (place, None)
         }
     };
-    let readers = t.readers(request, None)?;
+    let readers = t.readers(request, None, after)?;
     Ok(Anchor { position: place.position()?, identity, readers, extractor: None, hold: Box::new(()) })
 }
 
@@ -103,8 +114,8 @@ async fn temporary(t: Taking, request: AnchorRequest) -> Result<Anchor> {
     let pipe = request.pipe.clone().ok_or_else(|| Error::internal("a position is taken without a pipe"))?;
     let (_, identity, spec, options) = t.history(&request).await?;
     let place = spec.now(&t.target, &t.client, t.config.duration("pipe.idle-wait")).await?;
-    let readers = t.readers(&request, None)?;
     let position = place.position()?;
+    let readers = t.readers(&request, None, Some(position::read_after(&position)))?;
     let mut extractor = MongoExtractor::new(t.target, t.config, t.layouts, pipe, options)?;
     extractor.follow(&request.tables)?;
     extractor.begin_at(position.clone(), identity.clone());

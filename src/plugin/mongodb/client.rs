@@ -83,14 +83,23 @@ impl Target {
             timeout: (!timeout.is_zero()).then_some(timeout),
         })
     }
+    /// The same, with everything read at the primary: what one writes is read where it is written.
+    pub fn on_primary(self) -> Target {
+        Target { read_preference: ReadPreference::Primary, ..self }
+    }
+    /// Which members are read. Commands go to the primary unless they are given this.
+    pub fn members(&self) -> SelectionCriteria {
+        SelectionCriteria::ReadPreference(self.read_preference.clone())
+    }
     /// Where it is, for messages: nothing secret.
     pub fn place(&self) -> String {
         let hosts = match &self.uri {
             None => format!("{}:{}", self.host, self.port),
             Some(uri) => {
                 let rest = uri.split_once("://").map_or(uri.as_str(), |(_, r)| r);
-                let hosts = rest.split(['/', '?']).next().unwrap_or_default();
-                hosts.rsplit_once('@').map_or(hosts, |(_, h)| h).to_string()
+                // a password may have a slash or question mark that should have been written as %2F or %3F
+                let rest = rest.rsplit_once('@').map_or(rest, |(_, r)| r);
+                rest.split(['/', '?']).next().unwrap_or_default().to_string()
             }
         };
         format!("{hosts}/{}", self.database.as_deref().unwrap_or_default())
@@ -125,7 +134,7 @@ impl Target {
         o.app_name = Some(self.application.chars().take(APPLICATION_LENGTH).collect());
         o.connect_timeout = Some(self.connect_timeout);
         o.server_selection_timeout = Some(self.connect_timeout);
-        o.selection_criteria = Some(SelectionCriteria::ReadPreference(self.read_preference.clone()));
+        o.selection_criteria = Some(self.members());
         o.read_concern = Some(ReadConcern::majority());
         o.write_concern = Some(WriteConcern::majority());
         Ok(o)
@@ -275,6 +284,7 @@ mod tests {
         let uri = target(&[("uri", "mongodb+srv://me:pw@a.example,b.example:1/db?x=1"), ("database", "shop")]).expect("a target");
         assert_eq!(uri.place(), "a.example,b.example:1/shop");
         assert!(!format!("{uri:?}").contains("pw"));
+        assert_eq!(target(&[("uri", "mongodb://u:p/w?@h:2/db")]).expect("a target").place(), "h:2/");
         assert_eq!(target(&[("host", "h")]).expect("a target").place(), "h:27017/");
         assert!(target(&[]).is_err() && target(&[("uri", "mongodb://h/"), ("host", "h")]).is_err());
     }

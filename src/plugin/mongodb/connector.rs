@@ -25,6 +25,7 @@ use futures::future::BoxFuture;
 use mongodb::Client;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 use writer::{Identity, MongoWriter};
 
@@ -43,6 +44,13 @@ pub const IN_PLACE: &[Opt] = &[
     Opt { name: "sslcert", doc: "file of the client's certificate and key (PEM)", ..Opt::TEXT },
 ];
 
+/// What a transaction at the target may be: a flush that is more is committed in parts, so that it ends before the server ends it
+/// (transactionLifetimeLimitSeconds, 60 unless told otherwise).
+pub const BOUNDS: &[Opt] = &[
+    Opt { name: "transaction.max-seconds", default: Some("20"), kind: OptKind::Number { min: 0.0, max: 3600.0 }, doc: "the longest a transaction at the target may last before a flush is committed in parts", ..Opt::TEXT },
+    Opt { name: "transaction.size-bytes", default: Some("256 MB"), kind: OptKind::Size, doc: "what a transaction at the target may have before a flush is committed in parts", ..Opt::TEXT },
+];
+
 /// `mongodb-connector`.
 pub static CONNECTOR: Plugin = Plugin {
     name: "mongodb-connector",
@@ -50,7 +58,7 @@ pub static CONNECTOR: Plugin = Plugin {
     role: Role::Connector,
     system: "mongodb",
     doc: "writes to MongoDB collections, each change exactly once",
-    options: &[shared::CONNECTOR, IN_PLACE],
+    options: &[shared::CONNECTOR, IN_PLACE, BOUNDS],
     capabilities: Capabilities { snapshot: true, changes: true, commit: Commit::Whole, upsert: true, ..Capabilities::NONE },
     check,
     pushes: pushes_nothing,
@@ -69,7 +77,10 @@ fn check(options: &Options) -> Vec<Fault> {
 fn release(request: OpenRequest, pipe: Uuid) -> BoxFuture<'static, Vec<Leftover>> {
     async move {
         let connected = match Target::new(&request.connection, &request.config, None) {
-            Ok(target) => target.connect().await.map(|client| (target, client)),
+            Ok(target) => {
+                let target = target.on_primary();
+                target.connect().await.map(|client| (target, client))
+            }
             Err(e) => Err(e),
         };
         match connected {
@@ -86,12 +97,20 @@ pub struct Settings {
     pub policies: Policies,
     /// Bytes of changes that are held before they are sent on.
     pub batch_bytes: usize,
+    /// How long a transaction may last, and the bytes that it may have, before it is committed without the flush's mark.
+    pub transaction_time: Duration,
+    pub transaction_bytes: u64,
 }
 
 impl Settings {
     fn new(options: &Options, _: &Config) -> Result<Settings> {
-        let o = options.clone().with_defaults(&[shared::CONNECTOR]);
-        Ok(Settings { policies: Policies::read(options)?, batch_bytes: usize::try_from(o.size("batch.size-bytes")?).unwrap_or(usize::MAX) })
+        let o = options.clone().with_defaults(&[shared::CONNECTOR, BOUNDS]);
+        Ok(Settings {
+            policies: Policies::read(options)?,
+            batch_bytes: usize::try_from(o.size("batch.size-bytes")?).unwrap_or(usize::MAX),
+            transaction_time: o.duration("transaction.max-seconds", "s")?,
+            transaction_bytes: o.size("transaction.size-bytes")?,
+        })
     }
 }
 
@@ -107,7 +126,7 @@ pub struct MongoConnector {
 impl MongoConnector {
     fn new(request: OpenRequest, pipe: PipeRef) -> Result<Self> {
         let settings = Settings::new(&request.options, &request.config)?;
-        let target = Target::new(&request.connection, &request.config, Some(&pipe))?;
+        let target = Target::new(&request.connection, &request.config, Some(&pipe))?.on_primary();
         Ok(MongoConnector { target, pipe, settings: Arc::new(settings), client: None, epochs: BTreeMap::new() })
     }
     async fn client(&mut self) -> Result<Client> {

@@ -84,6 +84,22 @@ impl Layouts {
         }
         Ok(Layouts { plain: Arc::new(Layout::plain()), declared: Arc::new(declared) })
     }
+    /// One declaration is of one collection. Options' names know neither case nor `_` from `-`: collections whose names differ in no more can't be told apart.
+    /// Errors: `BadOption`.
+    pub fn check_names<'a>(&self, names: impl Iterator<Item = &'a TableName>) -> Result<()> {
+        let mut meant: BTreeMap<String, &TableName> = BTreeMap::new();
+        for name in names {
+            let key = crate::plugin::option::normalise(&format!("{}.{}", name.schema, name.name));
+            if !self.declared.contains_key(&key) {
+                continue;
+            }
+            if let Some(other) = meant.insert(key.clone(), name).filter(|other| *other != name) {
+                let e = Error::new(Kind::BadOption, format!("option \"columns.{key}\" fits several collections")).with_detail(format!("They are {other} and {name}."));
+                return Err(e.with_hint("Rename one of the collections, or leave the option out: each then has its columns _id and doc."));
+            }
+        }
+        Ok(())
+    }
     /// The layout of a collection.
     pub fn of(&self, name: &TableName) -> Arc<Layout> {
         let key = crate::plugin::option::normalise(&format!("{}.{}", name.schema, name.name));
@@ -164,6 +180,9 @@ mod tests {
         assert_eq!(layout.columns.iter().map(|c| c.pg_type.as_str()).collect::<Vec<_>>(), ["text", "numeric", "timestamptz", "json"]);
         assert_eq!(layout.on_mismatch, OnMismatch::Null);
         assert!(layouts.of(&TableName::new("shop", "other")).is_plain());
+        let (one, two, other) = (TableName::new("shop", "my_orders"), TableName::new("shop", "My-Orders"), TableName::new("shop", "other"));
+        assert!(layouts.check_names([&one, &other, &one].into_iter()).is_ok());
+        assert!(layouts.check_names([&one, &other, &two].into_iter()).is_err());
     }
 
     #[test]

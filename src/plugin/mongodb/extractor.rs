@@ -91,6 +91,11 @@ struct Live {
     stale: bool,
     /// Streams closed by the server since the last event.
     closed: u32,
+    /// The stream was opened by a token and has given no event since. The server compares the first one with the token, and closes a stream that does not show
+    /// the token's event: one of a collection that is followed no more.
+    unproven: bool,
+    /// That has happened: the stream is to be opened by the position's time.
+    by_time: bool,
 }
 
 /// An answer and how many bytes of its batch are decoded.
@@ -130,17 +135,22 @@ impl MongoExtractor {
         }
         self.deployment.clone().map(|d| (client, d)).ok_or_else(|| Error::internal("a deployment is lost that was just asked"))
     }
-    fn decoder(&self, at: Position) -> Decoder {
+    /// A stream that is to be opened at a position.
+    fn live(&self, spec: Spec, at: Position) -> Result<Live> {
         let mut decoder = Decoder::new(&self.options, self.layouts.clone(), at);
-        decoder.follow(&self.followed);
-        decoder
+        decoder.follow(&self.followed)?;
+        Ok(Live { spec, events: None, answer: None, decoder, stale: false, closed: 0, unproven: false, by_time: false })
     }
     /// The side run's stream begins with its first `next`.
     async fn begin(&mut self) -> Result<()> {
+        if self.prepared.is_none() {
+            return Ok(());
+        }
+        // the caller may give up at any await: the place is taken when nothing waits any more
+        let (_, deployment) = self.deployment().await?;
+        let spec = Spec::new(&self.followed, &self.options, deployment.release)?;
         if let Some((position, _)) = self.prepared.take() {
-            let (_, deployment) = self.deployment().await?;
-            let spec = Spec::new(&self.followed, &self.options, deployment.release)?;
-            self.live = Some(Live { spec, events: None, answer: None, decoder: self.decoder(position), stale: false, closed: 0 });
+            self.live = Some(self.live(spec, position)?);
         }
         Ok(())
     }
@@ -153,10 +163,7 @@ impl MongoExtractor {
             (live.spec, live.events, live.answer) = (spec, None, None);
         }
         if live.events.is_none() {
-            let place = Place::of(live.decoder.position())?;
-            live.decoder.leave_out();
-            live.answer = None;
-            live.events = Some(live.spec.open_at(&self.target, &client, &place, self.wait).await?);
+            live.open(&self.target, &client, self.wait).await?;
         }
         Ok(())
     }
@@ -188,6 +195,7 @@ impl MongoExtractor {
                 Ok(Ok(Some(answer))) => live.answered(answer)?,
                 Ok(Ok(None)) => live.ended()?,
                 Ok(Err(e)) if matches!(server_code(&e), Some(code::CURSOR_NOT_FOUND | code::CURSOR_KILLED)) && live.decoder.between() => live.ended()?,
+                Ok(Err(e)) if server_code(&e) == Some(code::CHANGE_STREAM_FATAL) && live.unproven && live.decoder.between() => live.disproved(),
                 Ok(Err(e)) => return Err(e),
             }
         }
@@ -199,6 +207,24 @@ fn not_connected() -> Error {
 }
 
 impl Live {
+    /// Opens the stream at the decoder's position.
+    async fn open(&mut self, target: &Target, client: &Client, wait: Duration) -> Result<()> {
+        let place = Place::of(self.decoder.position())?;
+        self.decoder.leave_out();
+        self.answer = None;
+        let events = match self.by_time {
+            true => self.spec.open_by_time(target, client, &place, wait).await?,
+            false => self.spec.open_at(target, client, &place, wait).await?,
+        };
+        self.unproven = !self.by_time && matches!(place, Place::Token(_));
+        (self.events, self.by_time) = (Some(events), false);
+        Ok(())
+    }
+    /// The server does not show the token's event here: the stream is opened again by its time.
+    fn disproved(&mut self) {
+        (self.events, self.answer) = (None, None);
+        (self.unproven, self.by_time) = (false, true);
+    }
     /// Decodes what was received, within the bounds. True: the batch is full, or ends here.
     fn decode(&mut self, limit: &Limit) -> Result<bool> {
         let Some(taken) = &mut self.answer else { return Ok(false) };
@@ -207,7 +233,7 @@ impl Live {
         rest.skip_bytes(taken.at);
         while let Some(element) = rest.next() {
             let event = element?.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?;
-            self.closed = 0;
+            (self.closed, self.unproven) = (0, false);
             let step = self.decoder.event(event)?;
             if step == Step::Before {
                 // what came before is handed out first; this event is decoded again
@@ -263,7 +289,7 @@ impl Extractor for MongoExtractor {
     fn follow(&mut self, tables: &[Arc<TableVersion>]) -> Result<()> {
         self.followed = tables.to_vec();
         if let Some(live) = &mut self.live {
-            live.decoder.follow(tables);
+            live.decoder.follow(tables)?;
             live.stale = true;
         }
         Ok(())

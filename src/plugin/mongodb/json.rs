@@ -26,13 +26,18 @@ pub fn value(out: &mut String, v: Value<'_>) -> Result<()> {
     write_value(out, v, 0)
 }
 
+/// A document whose first field has this name is put into `$literal`.
+pub fn is_form(name: &[u8]) -> bool {
+    name.first() == Some(&b'$') && FORMS.iter().any(|f| f.as_bytes() == name)
+}
+
 fn write_document(out: &mut String, bytes: &[u8], depth: usize) -> Result<()> {
     if depth > DEPTH {
         return Err(malformed("it is nested too deep"));
     }
     let mut all = elements(bytes)?.peekable();
     let literal = match all.peek() {
-        Some(Ok(first)) => first.name.first() == Some(&b'$') && FORMS.iter().any(|f| f.as_bytes() == first.name),
+        Some(Ok(first)) => is_form(first.name),
         _ => false,
     };
     out.push_str(if literal { "{\"$literal\":{" } else { "{" });

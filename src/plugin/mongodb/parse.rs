@@ -6,8 +6,8 @@ use crate::error::{Error, Kind, Result};
 use base64::Engine;
 use std::borrow::Cow;
 
-/// The deepest nesting that is read.
-const DEPTH: usize = 100;
+/// The deepest nesting that is read: all that `json` writes (200), with what it puts around documents and values.
+const DEPTH: usize = 500;
 /// Significant digits that a double always tells apart.
 const DOUBLE_DIGITS: usize = 15;
 
@@ -413,6 +413,20 @@ mod tests {
             json::value(&mut back, raw::Value { tag, bytes: &bytes }).expect("written");
             assert_eq!(back, text);
         }
+    }
+
+    #[test]
+    fn all_that_is_written_is_read_however_deep() {
+        // as deep as a server takes documents, each put into a `$literal`
+        let mut bytes = Builder::default().finish();
+        for _ in 0..180 {
+            let mut outer = Builder::default();
+            outer.push("$oid", raw::Value { tag: tag::DOCUMENT, bytes: &bytes });
+            bytes = outer.finish();
+        }
+        let mut text = String::new();
+        json::document(&mut text, &bytes).expect("written");
+        assert_eq!(value(&text).expect("read"), (tag::DOCUMENT, bytes));
     }
 
     #[test]

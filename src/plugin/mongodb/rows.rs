@@ -232,6 +232,8 @@ fn at<'a>(document: &'a [u8], path: &[String]) -> Result<Option<Value<'a>>> {
 
 /// The document without some of its fields.
 fn rest(out: &mut String, document: &[u8], taken: &[Vec<u8>]) -> Result<()> {
+    let mut literal = false;
+    let start = out.len();
     out.push('{');
     let mut first = true;
     for element in raw::elements(document)? {
@@ -239,7 +241,10 @@ fn rest(out: &mut String, document: &[u8], taken: &[Vec<u8>]) -> Result<()> {
         if taken.iter().any(|t| t == element.name) {
             continue;
         }
-        if !std::mem::replace(&mut first, false) {
+        if std::mem::replace(&mut first, false) {
+            // as a document that begins so is told from a value
+            literal = json::is_form(element.name);
+        } else {
             out.push(',');
         }
         json::string(out, raw::utf8(element.name)?);
@@ -247,6 +252,10 @@ fn rest(out: &mut String, document: &[u8], taken: &[Vec<u8>]) -> Result<()> {
         json::value(out, element.value)?;
     }
     out.push('}');
+    if literal {
+        out.insert_str(start, "{\"$literal\":");
+        out.push('}');
+    }
     Ok(())
 }
 

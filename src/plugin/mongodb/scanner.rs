@@ -33,6 +33,8 @@ const FETCHED: usize = 1000;
 pub struct Reading {
     /// The instant; None: what the majority has when it is read.
     pub at: Option<u64>,
+    /// What is read has everything up to this time; None: whatever the member has.
+    pub after: Option<u64>,
     /// Stages that documents go through.
     pub stages: Vec<Document>,
     /// Bytes per payload.
@@ -90,9 +92,11 @@ impl MongoScanner {
         self.client.database(&table.name.schema)
     }
     fn concern(&self) -> Document {
-        match self.reading.at {
-            None => doc! { "level": "majority" },
-            Some(at) => doc! { "level": "snapshot", "atClusterTime": Timestamp { time: (at >> 32) as u32, increment: (at & 0xffff_ffff) as u32 } },
+        let timestamp = |t: u64| Timestamp { time: (t >> 32) as u32, increment: (t & 0xffff_ffff) as u32 };
+        match (self.reading.at, self.reading.after) {
+            (None, None) => doc! { "level": "majority" },
+            (None, Some(after)) => doc! { "level": "majority", "afterClusterTime": timestamp(after) },
+            (Some(at), _) => doc! { "level": "snapshot", "atClusterTime": timestamp(at) },
         }
     }
     /// The command that reads a chunk.
@@ -104,12 +108,19 @@ impl MongoScanner {
         if !self.reading.stages.is_empty() {
             let side = |op: &str, d: &Document| doc! { op: ["$_id", { "$literal": d.get("_id").cloned().unwrap_or(Bson::Null) }] };
             let sides: Vec<Document> = from.iter().map(|d| side("$gte", d)).chain(to.iter().map(|d| side("$lt", d))).collect();
-            let mut stages = vec![doc! { "$match": { "$expr": { "$and": sides } } }, doc! { "$sort": { "_id": 1 } }];
+            // here the range before it ends with the greatest key
+            let within = if bounds.greatest { Bson::Boolean(false) } else { Bson::Document(doc! { "$and": sides }) };
+            let mut stages = vec![doc! { "$match": { "$expr": within } }, doc! { "$sort": { "_id": 1 } }];
             stages.extend(over_documents(&self.reading.stages, &name.schema, &name.name));
             stages.extend(limit.map(|n| doc! { "$limit": n }));
             return Ok(doc! { "aggregate": &name.name, "pipeline": stages, "cursor": {}, "readConcern": self.concern(), "hint": { "_id": 1 } });
         }
-        let filter = keys.map_or_else(Document::new, |keys| doc! { "_id": { "$in": keys } });
+        let filter = match (keys, bounds.greatest) {
+            (Some(_), true) => doc! { "$expr": false },
+            (Some(keys), false) => doc! { "_id": { "$in": keys } },
+            (None, true) => doc! { "_id": Bson::MaxKey },
+            (None, false) => Document::new(),
+        };
         let mut command = doc! { "find": &name.name, "filter": filter, "readConcern": self.concern() };
         if bounds.ordered {
             command.insert("hint", doc! { "_id": 1 });
@@ -211,7 +222,7 @@ impl Scan<'_> {
 #[async_trait]
 impl Scanner for MongoScanner {
     async fn split(&mut self, table: &Arc<TableVersion>, target_rows: u64) -> Result<Vec<Chunk>> {
-        split::chunks(&self.target, &self.database(table), table, target_rows).await.map_err(|e| explained(e, table))
+        split::chunks(&self.target, &self.database(table), table, target_rows, self.concern()).await.map_err(|e| explained(e, table))
     }
     async fn scan<'a>(&'a mut self, chunk: &'a Chunk, want: &'a Want) -> Result<BoxStream<'a, Result<Payload>>> {
         let (bounds, wanted) = (Bounds::of(chunk)?, wanted(&chunk.table, &want.filters)?);
@@ -220,7 +231,7 @@ impl Scanner for MongoScanner {
         let layout = self.layouts.of(&chunk.table.name);
         let documents = Documents::new(&chunk.table, &layout, want.columns.as_deref())?;
         let database = self.database(&chunk.table);
-        let opening = async { database.run_cursor_command(command).batch().await.map_err(failed(WHAT)) };
+        let opening = async { database.run_cursor_command(command).selection_criteria(self.target.members()).batch().await.map_err(failed(WHAT)) };
         let cursor = within(self.target.timeout, WHAT, opening).await.map_err(|e| explained(e, &chunk.table))?;
         let payload_bytes = if want.payload_bytes > 0 { want.payload_bytes } else { self.reading.payload_bytes };
         let scan = Scan { cursor, target: &self.target, table: &chunk.table, documents, payload_bytes, answer: None, last: Vec::new(), texts, ended: false };
@@ -238,7 +249,7 @@ impl Scanner for MongoScanner {
         for some in wanted.chunks(FETCHED) {
             let command = doc! { "find": &table.name.name, "filter": { "_id": { "$in": some.to_vec() } }, "readConcern": self.concern() };
             let database = self.database(table);
-            let opening = async { database.run_cursor_command(command).batch().await.map_err(failed(WHAT)) };
+            let opening = async { database.run_cursor_command(command).selection_criteria(self.target.members()).batch().await.map_err(failed(WHAT)) };
             let mut cursor = within(self.target.timeout, WHAT, opening).await.map_err(|e| explained(e, table))?;
             while let Some(answer) = cursor.next().await {
                 let answer = answer.map_err(failed(WHAT)).map_err(|e| explained(e, table))?;

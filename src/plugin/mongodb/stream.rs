@@ -3,7 +3,7 @@
 
 use super::client::{Target, code, error_of, failed, server_code, within};
 use super::pipeline;
-use super::position::{Place, time_of};
+use super::position::{Place, time_of, token_document, token_in};
 use crate::data::TableVersion;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::Options;
@@ -92,13 +92,15 @@ impl Spec {
         if scope == Scope::Deployment {
             options.insert("allChangesForCluster", true);
         }
-        Spec { scope, options, filter: None, stages: Vec::new(), collation: None, split: false }
+        // their places alone, so that none is too large for a message
+        let stages = vec![doc! { "$project": { "_id": 1 } }];
+        Spec { scope, options, filter: None, stages, collation: None, split: false }
     }
-    fn command(&self, from: &Start<'_>, batch_size: Option<i32>) -> Document {
+    fn command(&self, from: &Start<'_>, batch_size: Option<i32>) -> Result<Document> {
         let mut options = self.options.clone();
         match from {
             Start::Now => {}
-            Start::Token(token) => drop(options.insert("startAfter", doc! { "_data": *token })),
+            Start::Token(token) => drop(options.insert("startAfter", token_document(token)?)),
             Start::Time(time) => drop(options.insert("startAtOperationTime", Timestamp { time: (time >> 32) as u32, increment: (time & 0xffff_ffff) as u32 })),
         }
         let mut stages = vec![doc! { "$changeStream": options }];
@@ -118,7 +120,7 @@ impl Spec {
         if let Some(collation) = &self.collation {
             command.insert("collation", collation.clone());
         }
-        command
+        Ok(command)
     }
     fn database(&self) -> &str {
         match &self.scope {
@@ -130,12 +132,13 @@ impl Spec {
     pub async fn open(&self, target: &Target, client: &Client, from: Start<'_>, wait: Duration, batch_size: Option<i32>) -> Result<Events> {
         const WHAT: &str = "could not open the change stream";
         let database = client.database(self.database());
+        let command = self.command(&from, batch_size)?;
         let opening = async {
-            let cursor = database.run_cursor_command(self.command(&from, batch_size)).cursor_type(CursorType::TailableAwait).max_time(wait);
+            let cursor = database.run_cursor_command(command).selection_criteria(target.members()).cursor_type(CursorType::TailableAwait).max_time(wait);
             cursor.batch().await.map_err(failed(WHAT))
         };
         let cursor = within(target.timeout, WHAT, opening).await.map_err(|e| self.explained(e))?;
-        Ok(Events { cursor, timeout: target.timeout.map(|t| t + wait), asked: None })
+        Ok(Events { cursor, timeout: target.timeout.map(|t| t + wait), waited: Duration::ZERO })
     }
     fn explained(&self, e: Error) -> Error {
         match server_code(&e) {
@@ -155,13 +158,14 @@ impl Spec {
         match place {
             Place::After(time) => self.open(target, client, Start::Time(time.saturating_add(1)), wait, None).await,
             Place::Token(token) => match self.open(target, client, Start::Token(token), wait, None).await {
-                Err(e) if server_code(&e) == Some(code::CHANGE_STREAM_FATAL) => {
-                    let time = time_of(&place.position()?);
-                    self.open(target, client, Start::Time(time), wait, None).await
-                }
+                Err(e) if server_code(&e) == Some(code::CHANGE_STREAM_FATAL) => self.open_by_time(target, client, place, wait).await,
                 other => other,
             },
         }
+    }
+    /// Opens the stream at the time of a place: events up to the place are to be left out by the caller.
+    pub async fn open_by_time(&self, target: &Target, client: &Client, place: &Place, wait: Duration) -> Result<Events> {
+        self.open(target, client, Start::Time(time_of(&place.position()?)), wait, None).await
     }
 }
 
@@ -207,13 +211,25 @@ fn filter(scope: &Scope, tables: &[Arc<TableVersion>]) -> Option<Document> {
 pub struct Events {
     cursor: RawBatchCursor,
     timeout: Option<Duration>,
-    /// When the answer that is waited for was asked for.
-    asked: Option<Instant>,
+    /// Time spent in waiting for the answer that is asked for.
+    waited: Duration,
 }
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a change stream")
+    }
+}
+
+/// Adds the time that it is there, also where the caller gives up.
+struct Waiting<'a> {
+    waited: &'a mut Duration,
+    since: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.waited += self.since.elapsed();
     }
 }
 
@@ -224,11 +240,14 @@ impl Events {
     /// The next answer; None: the server has closed the stream (after an invalidation).
     pub async fn next(&mut self) -> Result<Option<Answer>> {
         const WHAT: &str = "the change stream broke off";
-        let left = self.timeout.map(|t| t.saturating_sub(self.asked.get_or_insert_with(Instant::now).elapsed()));
+        let left = self.timeout.map(|t| t.saturating_sub(self.waited));
+        // what the caller does between two calls is no silence of the server
+        let waiting = Waiting { waited: &mut self.waited, since: Instant::now() };
         let cursor = &mut self.cursor;
         let next = async { cursor.next().await.transpose().map_err(|e| error_of(WHAT, e)) };
         let answer = within(left, WHAT, next).await?.map(Answer);
-        self.asked = None;
+        drop(waiting);
+        self.waited = Duration::ZERO;
         Ok(answer)
     }
 }
@@ -252,7 +271,6 @@ impl Answer {
     /// Where the stream stands when all of it is taken.
     pub fn token(&self) -> Result<Option<String>> {
         let token = super::raw::get(self.cursor()?, "postBatchResumeToken")?.and_then(|v| v.as_document());
-        let Some(token) = token else { return Ok(None) };
-        Ok(super::raw::get(token, "_data")?.and_then(|v| v.as_str()).map(str::to_string))
+        token.map_or(Ok(None), token_in)
     }
 }

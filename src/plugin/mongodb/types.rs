@@ -38,6 +38,7 @@ pub async fn tables(target: &Target, client: &Client, layouts: &Layouts, wanted:
             all.extend(collections(client, layouts, &database).await?.into_iter().filter(|t| listed(&t.name)));
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
+        layouts.check_names(all.iter().map(|t| &t.name))?;
         if all.len() <= COUNTED {
             count(target, client, &mut all).await?;
         }
@@ -48,6 +49,7 @@ pub async fn tables(target: &Target, client: &Client, layouts: &Layouts, wanted:
     for schema in schemas {
         found.extend(collections(client, layouts, schema).await?.into_iter().map(|t| (t.name.clone(), t)));
     }
+    layouts.check_names(found.keys())?;
     let missing: Vec<_> = names.iter().filter(|n| !found.contains_key(n)).map(TableName::to_string).collect();
     let mut tables: Vec<TableVersion> = match missing.as_slice() {
         [] => names.iter().filter_map(|n| found.get(n).cloned()).collect(),

@@ -13,7 +13,8 @@ use mongodb::bson::Document;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Bytes and writes of one command: below what the server takes (16 MB and 100,000; MongoDB Limits).
+/// Bytes and writes of one command: below what the server takes (16 MB and a little for the command itself, and 100,000; MongoDB Limits). One write alone
+/// may be more, up to what a document may be.
 const COMMAND_BYTES: usize = 8 << 20;
 const COMMAND_WRITES: usize = 20_000;
 /// Bytes of a piece of a chunk: what one transaction writes in a snapshot.
@@ -39,8 +40,9 @@ impl Command {
         self.writes.extend_from_slice(write);
         self.count += 1;
     }
-    fn is_full(&self) -> bool {
-        self.writes.len() >= COMMAND_BYTES || self.count >= COMMAND_WRITES
+    /// There is no room for a write of so many bytes. An empty command has room for any.
+    fn is_full(&self, more: usize) -> bool {
+        self.count > 0 && (self.writes.len() + more > COMMAND_BYTES || self.count >= COMMAND_WRITES)
     }
     /// The command; None: there is nothing to do. Empty again.
     fn take(&mut self, collection: &str) -> Option<Vec<u8>> {
@@ -158,7 +160,9 @@ impl MongoWriter {
 
     async fn send(&mut self, name: &TableName, command: Option<Vec<u8>>) -> Result<Document> {
         let Some(command) = command else { return Ok(Document::new()) };
+        self.begin().await?;
         self.flushed.bytes += command.len() as u64;
+        self.held += command.len() as u64;
         self.now(&name.schema, WHAT, command).await
     }
 
@@ -166,12 +170,19 @@ impl MongoWriter {
         let columns = shape.key_columns(keys)?;
         let mut command = Command::new("delete", "deletes");
         for row in 0..keys.num_rows() {
-            command.push(&delete(&shape.filter(&columns, row)?));
-            if command.is_full() || row + 1 == keys.num_rows() {
-                let answer = self.send(name, command.take(&name.name)).await?;
-                self.counts(shape.table.id).deletes += affected(&answer);
+            let write = delete(&shape.filter(&columns, row)?);
+            if command.is_full(write.len()) {
+                self.send_deletes(name, shape, &mut command).await?;
             }
+            command.push(&write);
         }
+        self.send_deletes(name, shape, &mut command).await
+    }
+
+    /// Deletes, or updates that stand for them.
+    async fn send_deletes(&mut self, name: &TableName, shape: &Shape, command: &mut Command) -> Result<()> {
+        let answer = self.send(name, command.take(&name.name)).await?;
+        self.counts(shape.table.id).deletes += affected(&answer);
         Ok(())
     }
 
@@ -183,13 +194,13 @@ impl MongoWriter {
         let change = set(&field.finish());
         let mut command = Command::new("update", "updates");
         for row in 0..keys.num_rows() {
-            command.push(&update(&shape.filter(&columns, row)?, &change, false));
-            if command.is_full() || row + 1 == keys.num_rows() {
-                let answer = self.send(name, command.take(&name.name)).await?;
-                self.counts(shape.table.id).deletes += affected(&answer);
+            let write = update(&shape.filter(&columns, row)?, &change, false);
+            if command.is_full(write.len()) {
+                self.send_deletes(name, shape, &mut command).await?;
             }
+            command.push(&write);
         }
-        Ok(())
+        self.send_deletes(name, shape, &mut command).await
     }
 
     /// The documents that upserts with another base key inherit from, as they are before anything of this flush.
@@ -223,32 +234,42 @@ impl MongoWriter {
         let mut command = Command::new("update", "updates");
         for row in 0..rows {
             let there = |c: usize| has(merged.present.as_ref(), c, row);
-            if partial.as_ref().is_some_and(|p| p.value(row)) {
+            let write = if partial.as_ref().is_some_and(|p| p.value(row)) {
                 match (merged.base_keys.as_ref().is_some_and(|b| b.set.value(row)), bases.get(row).and_then(Option::as_ref)) {
                     // nothing to inherit from: nothing to write
-                    (true, None) => {}
+                    (true, None) => continue,
                     (true, Some(base)) => {
                         let document = laid_over(base, &shape.document(&columns, row, there)?)?;
-                        command.push(&update(&filter_of(&document)?, &document, true));
+                        update(&filter_of(&document)?, &document, true)
                     }
                     (false, _) => {
                         let document = shape.document(&columns, row, |_| false)?;
                         let fields = shape.fields(&columns, row, there)?;
-                        command.push(&update(&filter_of(&document)?, &set(&fields), false));
+                        // servers before 5.0 take no empty $set
+                        if raw::elements(&fields)?.next().is_none() {
+                            continue;
+                        }
+                        update(&filter_of(&document)?, &set(&fields), false)
                     }
                 }
             } else {
                 let document = shape.document(&columns, row, |_| true)?;
-                command.push(&update(&filter_of(&document)?, &document, true));
+                update(&filter_of(&document)?, &document, true)
+            };
+            if command.is_full(write.len()) {
+                self.send_upserts(name, shape, &mut command).await?;
             }
-            if command.is_full() || row + 1 == rows {
-                let answer = self.send(name, command.take(&name.name)).await?;
-                let inserted = answer.get_array("upserted").map_or(0, Vec::len) as u64;
-                let counts = self.counts(shape.table.id);
-                counts.inserts += inserted;
-                counts.updates += affected(&answer).saturating_sub(inserted);
-            }
+            command.push(&write);
         }
+        self.send_upserts(name, shape, &mut command).await
+    }
+
+    async fn send_upserts(&mut self, name: &TableName, shape: &Shape, command: &mut Command) -> Result<()> {
+        let answer = self.send(name, command.take(&name.name)).await?;
+        let inserted = answer.get_array("upserted").map_or(0, Vec::len) as u64;
+        let counts = self.counts(shape.table.id);
+        counts.inserts += inserted;
+        counts.updates += affected(&answer).saturating_sub(inserted);
         Ok(())
     }
 
@@ -259,12 +280,21 @@ impl MongoWriter {
             if raw::get(&document, "_id")?.is_none() {
                 document = with_new_id(&document)?;
             }
-            command.push(&document);
-            if command.is_full() || row + 1 == rows {
-                let answer = self.send(name, command.take(&name.name)).await?;
-                self.counts(shape.table.id).inserts += affected(&answer);
+            if command.is_full(document.len()) {
+                self.send_inserts(name, shape, &mut command).await?;
             }
+            command.push(&document);
         }
+        self.send_inserts(name, shape, &mut command).await?;
+        if rows > 0 {
+            self.keyless = Some(shape.table.name.clone());
+        }
+        Ok(())
+    }
+
+    async fn send_inserts(&mut self, name: &TableName, shape: &Shape, command: &mut Command) -> Result<()> {
+        let answer = self.send(name, command.take(&name.name)).await?;
+        self.counts(shape.table.id).inserts += affected(&answer);
         Ok(())
     }
 
@@ -284,19 +314,28 @@ impl MongoWriter {
         let mut command = if upsert { Command::new("update", "updates") } else { Command::new("insert", "documents") };
         for row in 0..rows {
             let document = shape.document(&columns, row, |_| true)?;
-            match upsert {
-                true => command.push(&update(&filter_of(&document)?, &document, true)),
-                false if shape.table.key.is_empty() => command.push(&with_new_id(&document)?),
-                false => command.push(&document),
+            let write = match upsert {
+                true => update(&filter_of(&document)?, &document, true),
+                false if shape.table.key.is_empty() => with_new_id(&document)?,
+                false => document,
+            };
+            if command.is_full(write.len()) {
+                self.send_loaded(name, shape, &mut command).await?;
             }
-            if command.is_full() || row + 1 == rows {
-                let answer = self.send(name, command.take(&name.name)).await?;
-                self.counts(shape.table.id).inserts += affected(&answer);
-                if self.flushed.bytes.saturating_sub(self.piece_began()) >= PIECE_BYTES as u64 {
-                    self.commit_piece().await?;
-                    self.begin_piece();
-                }
-            }
+            command.push(&write);
+        }
+        self.send_loaded(name, shape, &mut command).await
+    }
+
+    async fn send_loaded(&mut self, name: &TableName, shape: &Shape, command: &mut Command) -> Result<()> {
+        // nothing pending has these rows: a mark may not be written without the transaction that has them
+        self.sent |= command.count > 0;
+        self.send_inserts(name, shape, command).await?;
+        // rows without a key would be there twice after a second attempt: their chunk is one transaction
+        if !shape.table.key.is_empty() && self.flushed.bytes.saturating_sub(self.piece_began()) >= PIECE_BYTES as u64 {
+            self.note_chunk().await?;
+            self.commit_piece().await?;
+            self.begin_piece();
         }
         Ok(())
     }

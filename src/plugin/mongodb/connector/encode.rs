@@ -82,7 +82,8 @@ impl Shape {
     fn push_fields(&mut self, out: &mut Builder, columns: &[Typed<'_>], row: usize, has: impl Fn(usize) -> bool) -> Result<()> {
         let table = self.table.clone();
         for (i, (column, typed)) in table.columns.iter().zip(columns).enumerate() {
-            if column.generated || !has(i) || (self.form != Form::Row && table.key.contains(&i)) {
+            // a column of that name is the key, which is there already
+            if column.generated || column.name == "_id" || !has(i) || (self.form != Form::Row && table.key.contains(&i)) {
                 continue;
             }
             self.push_value(out, &column.name, i, typed, row, Some(columns))?;
@@ -141,8 +142,9 @@ fn key_text(table: &TableVersion, columns: &[Typed<'_>], row: usize) -> String {
     if table.key.is_empty() {
         return format!("row {}", row + 1);
     }
-    let of = |text: fn(&TableVersion, &[Typed<'_>], usize, usize) -> String| table.key.iter().map(|&k| text(table, columns, k, row)).collect::<Vec<_>>().join(", ");
-    format!("key ({}) = ({})", of(|t, _, k, _| t.columns[k].name.clone()), of(|_, c, k, row| shown(&c[k], row)))
+    let names: Vec<&str> = table.key.iter().map(|&k| table.columns[k].name.as_str()).collect();
+    let values: Vec<String> = table.key.iter().map(|&k| shown(&columns[k], row)).collect();
+    format!("key ({}) = ({})", names.join(", "), values.join(", "))
 }
 
 /// A column that `on-lossy = text` makes a text.

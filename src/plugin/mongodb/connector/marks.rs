@@ -37,6 +37,16 @@ pub fn shard_id(pipe: Uuid, shard: u32) -> Document {
     doc! { "pipe": pipe.to_string(), "shard": i64::from(shard) }
 }
 
+/// The key of a chunk's mark.
+pub fn chunk_id(pipe: Uuid, (table, generation): (TableId, i64), chunk: &str) -> Document {
+    doc! { "pipe": pipe.to_string(), "table": i64::from(table.0), "generation": generation, "chunk": chunk }
+}
+
+/// Pieces of a chunk are durable, and the chunk is not.
+pub async fn is_begun(target: &Target, client: &Client, id: &Document) -> Result<bool> {
+    Ok(!find(target, client, CHUNK, doc! { "_id": id.clone(), "begun": true }).await?.is_empty())
+}
+
 /// The key of an owner's mark.
 pub fn owner_id(target: &TableName, pipe: Uuid) -> Document {
     doc! { "target": format!("{}.{}", target.schema, target.name), "pipe": pipe.to_string() }
@@ -104,7 +114,7 @@ pub async fn begin(target: &Target, client: &Client, pipe: Uuid, begin: &Begin) 
     let mut session = within(target.timeout, WHAT, async { client.start_session().await.map_err(failed(WHAT)) }).await?;
     let taking = take(client, &mut session, pipe, begin.epoch.max(1), most);
     let epochs = within(target.timeout, WHAT, taking).await?;
-    finish_swap(target, client, pipe).await?;
+    finish_swap(target, client, pipe, epochs.get(&0).copied().unwrap_or(0)).await?;
     let mut began = Began { committed: Committed::default(), epochs };
     for d in find(target, client, SHARD, doc! { "_id.pipe": pipe.to_string() }).await? {
         let shard = d.get_document("_id").map(|id| u32::try_from(long(id, "shard")).unwrap_or(0)).unwrap_or(0);
@@ -116,7 +126,7 @@ pub async fn begin(target: &Target, client: &Client, pipe: Uuid, begin: &Begin) 
             began.committed.checkpoint = d.get_str("checkpoint").ok().map(str::to_string);
         }
     }
-    for d in find(target, client, CHUNK, doc! { "_id.pipe": pipe.to_string() }).await? {
+    for d in find(target, client, CHUNK, doc! { "_id.pipe": pipe.to_string(), "begun": { "$ne": true } }).await? {
         let Ok(id) = d.get_document("_id") else { continue };
         began.committed.chunks.entry(table_key(id)).or_default().insert(id.get_str("chunk").unwrap_or_default().to_string());
     }
@@ -151,49 +161,118 @@ async fn take(client: &Client, session: &mut ClientSession, pipe: Uuid, least: i
     Ok(epochs)
 }
 
-/// A swap that broke off: where the copy has its new name, the mark that belongs to it is stored now; where it has not, nothing has happened.
-async fn finish_swap(target: &Target, client: &Client, pipe: Uuid) -> Result<()> {
+/// A swap that broke off. Where the copy has its new name, the mark that belongs to it is stored now; where it has not, it gets the name back that it had
+/// before, after which a rename that another process still has under way finds nothing, and the swap is forgotten.
+async fn finish_swap(target: &Target, client: &Client, pipe: Uuid, epoch: i64) -> Result<()> {
     for journal in find(target, client, SWAP, doc! { "_id": pipe.to_string() }).await? {
-        let (database, stage) = (journal.get_str("database").unwrap_or_default(), journal.get_str("stage").unwrap_or_default());
-        let names = within(target.timeout, WHAT, async { client.database(database).list_collection_names().filter(doc! { "name": stage }).await.map_err(failed(WHAT)) }).await?;
+        let marked = find(target, client, SHARD, doc! { "_id": shard_id(pipe, 0) }).await?.first().map_or(0, |d| long(d, "seq"));
+        let text = |name: &str| journal.get_str(name).unwrap_or_default();
+        let live = TableName::new(text("database"), text("live"));
+        let copy = journal.get("copy").and_then(uuid_in);
+        // what was marked after it is not to be taken back by it
+        let mut done = false;
+        if marked < long(&journal, "seq") && copy.is_some() {
+            done = collection_uuid(target, client, &live).await? == copy;
+            let (aside, stage) = (TableName::new(text("database"), text("aside")), TableName::new(text("database"), text("stage")));
+            if !done && collection_uuid(target, client, &stage).await? != copy {
+                put_back(target, client, &aside, &stage).await?;
+                done = collection_uuid(target, client, &live).await? == copy;
+            }
+        }
         let mut session = within(target.timeout, WHAT, async { client.start_session().await.map_err(failed(WHAT)) }).await?;
-        if names.is_empty() {
-            let name = TableName::new(database, journal.get_str("live").unwrap_or_default());
-            let finishing = async {
-                session.start_transaction().await.map_err(failed(WHAT))?;
-                let done = swapped(client, &mut session, pipe, &name, &journal).await;
-                if done.is_err() {
-                    let _ = session.abort_transaction().await;
-                }
-                done?;
-                session.commit_transaction().await.map_err(failed(WHAT))
+        let finishing = async {
+            session.start_transaction().await.map_err(failed(WHAT))?;
+            let ended = match done {
+                true => swapped(client, &mut session, pipe, epoch, &live, &journal).await,
+                false => forgotten(client, &mut session, pipe, epoch, long(&journal, "seq")).await,
             };
-            within(target.timeout, WHAT, finishing).await?;
-        } else {
-            let forget = doc! { "delete": SWAP, "deletes": [{ "q": { "_id": pipe.to_string() }, "limit": 1 }] };
-            run(target, &own(client), WHAT, forget).await?;
+            if ended.is_err() {
+                // the first error is the one to tell
+                let _ = session.abort_transaction().await;
+            }
+            ended?;
+            session.commit_transaction().await.map_err(failed(WHAT))
+        };
+        within(target.timeout, WHAT, finishing).await?;
+    }
+    Ok(())
+}
+
+fn uuid_in(value: &Bson) -> Option<Vec<u8>> {
+    match value {
+        Bson::Binary(binary) => Some(binary.bytes.clone()),
+        _ => None,
+    }
+}
+
+/// The UUID of a collection, which it keeps when it is renamed within its database; None: it is not there.
+pub async fn collection_uuid(target: &Target, client: &Client, name: &TableName) -> Result<Option<Vec<u8>>> {
+    const WHAT: &str = "could not look at a collection of the target";
+    let listing = async {
+        let command = doc! { "listCollections": 1, "filter": { "name": &name.name }, "cursor": {} };
+        let cursor = client.database(&name.schema).run_cursor_command(command).await.map_err(failed(WHAT))?;
+        cursor.try_collect::<Vec<_>>().await.map_err(failed(WHAT))
+    };
+    let listed = within(target.timeout, WHAT, listing).await?;
+    Ok(listed.first().and_then(|d| d.get_document("info").ok()?.get("uuid")).and_then(uuid_in))
+}
+
+/// Renames a collection within its database.
+pub async fn rename(target: &Target, client: &Client, from: &TableName, to: &TableName, over: bool) -> Result<()> {
+    let full = |n: &TableName| format!("{}.{}", n.schema, n.name);
+    let command = doc! { "renameCollection": full(from), "to": full(to), "dropTarget": over, "writeConcern": { "w": "majority" } };
+    run(target, &client.database("admin"), "could not swap a collection at the target", command).await.map(drop)
+}
+
+/// The copy of a swap that was not done has the name again under which it was made.
+pub async fn put_back(target: &Target, client: &Client, aside: &TableName, stage: &TableName) -> Result<()> {
+    match rename(target, client, aside, stage, false).await {
+        Err(e) if !matches!(server_code(&e), Some(code::NAMESPACE_NOT_FOUND | code::NAMESPACE_EXISTS)) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// What a swap leaves: the mark, the owner, no journal. In the session's transaction. Errors: `Fenced` where the epoch is another one, or another process
+/// has ended the swap.
+pub async fn swapped(client: &Client, session: &mut ClientSession, pipe: Uuid, epoch: i64, live: &TableName, journal: &Document) -> Result<()> {
+    let seq = long(journal, "seq");
+    let mut mark = doc! { "seq": seq };
+    if let Ok(checkpoint) = journal.get_str("checkpoint") {
+        mark.insert("checkpoint", checkpoint);
+    }
+    let commands = [
+        (doc! { "update": SHARD, "updates": [{ "q": { "_id": shard_id(pipe, 0), "epoch": epoch }, "u": { "$set": mark, "$inc": { "writes": 1i64 } } }] }, true),
+        (take_over(live, pipe, long(journal, "table"), long(journal, "generation")), false),
+        (doc! { "delete": CHUNK, "deletes": [{ "q": { "_id.pipe": pipe.to_string(), "_id.table": long(journal, "table") }, "limit": 0 }] }, false),
+        (forget(pipe, seq), true),
+    ];
+    in_session(client, session, commands).await
+}
+
+/// A swap that has not happened leaves nothing. In the session's transaction. Errors: as of [`swapped`].
+pub async fn forgotten(client: &Client, session: &mut ClientSession, pipe: Uuid, epoch: i64, seq: i64) -> Result<()> {
+    let fence = doc! { "update": SHARD, "updates": [{ "q": { "_id": shard_id(pipe, 0), "epoch": epoch }, "u": { "$inc": { "writes": 1i64 } } }] };
+    in_session(client, session, [(fence, true), (forget(pipe, seq), true)]).await
+}
+
+fn forget(pipe: Uuid, seq: i64) -> Document {
+    doc! { "delete": SWAP, "deletes": [{ "q": { "_id": pipe.to_string(), "seq": seq }, "limit": 1 }] }
+}
+
+/// Runs commands on marks, of which some must find theirs.
+async fn in_session(client: &Client, session: &mut ClientSession, commands: impl IntoIterator<Item = (Document, bool)>) -> Result<()> {
+    for (command, must) in commands {
+        let answer = own(client).run_command(command).session(&mut *session).await.map_err(failed("could not swap a collection at the target"))?;
+        if must && long(&answer, "n") == 0 {
+            return Err(fenced());
         }
     }
     Ok(())
 }
 
-/// What a swap leaves: the mark, the owner, no journal. In the session's transaction.
-pub async fn swapped(client: &Client, session: &mut ClientSession, pipe: Uuid, live: &TableName, journal: &Document) -> Result<()> {
-    let own = own(client);
-    let mut mark = doc! { "seq": long(journal, "seq") };
-    if let Ok(checkpoint) = journal.get_str("checkpoint") {
-        mark.insert("checkpoint", checkpoint);
-    }
-    let commands = [
-        doc! { "update": SHARD, "updates": [{ "q": { "_id": shard_id(pipe, 0) }, "u": { "$set": mark } }] },
-        take_over(live, pipe, long(journal, "table"), long(journal, "generation")),
-        doc! { "delete": CHUNK, "deletes": [{ "q": { "_id.pipe": pipe.to_string(), "_id.table": long(journal, "table") }, "limit": 0 }] },
-        doc! { "delete": SWAP, "deletes": [{ "q": { "_id": pipe.to_string() }, "limit": 1 }] },
-    ];
-    for command in commands {
-        own.run_command(command).session(&mut *session).await.map_err(failed("could not swap a collection at the target"))?;
-    }
-    Ok(())
+/// The epoch is another one.
+pub fn fenced() -> Error {
+    Error::new(Kind::Fenced, "another process has taken over this pipe at the target").with_hint("Stop the other server, or drop the pipe there; START PIPE then goes on here.")
 }
 
 /// The command that makes a collection ours, for a generation.
@@ -264,6 +343,11 @@ fn stage_prefix(pipe: Uuid) -> String {
 /// How the names of a table's copies in the making begin.
 pub fn stages_of(pipe: Uuid, table: TableId) -> String {
     format!("{}{:x}_", stage_prefix(pipe), table.0)
+}
+
+/// Name of a finished copy between its own and the collection's: only the process of this epoch knows it.
+pub fn aside_name(stage: &str, epoch: i64) -> String {
+    format!("{stage}_e{epoch:x}")
 }
 
 /// Name of a copy in the making: it belongs to (pipe, table, generation).

@@ -1,5 +1,6 @@
 //! Taking and leaving collections, truncates and changes of structure. What is done to collections themselves is no part of a transaction: it is done when
-//! the epoch was found to be ours, and doing it again does no harm.
+//! the epoch was found to be ours, and doing it again does no harm. What is done to all documents of one is more than a transaction may hold: it is done in
+//! several, each of which fails where the epoch is not ours.
 
 use super::super::client::{code, failed, run, server_code, within};
 use super::marks;
@@ -10,7 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::obstacle::obstacles_error;
 use crate::plugin::policy::{OnDdl, OnRows, OnTruncate};
 use crate::plugin::{Input, Place, TargetTable};
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+
+/// Documents of one transaction where all of a collection are meant.
+const TOGETHER: i64 = 1_000;
 
 const WHAT: &str = "could not set up a collection at the target";
 
@@ -82,12 +86,28 @@ impl MongoWriter {
     }
 
     async fn empty(&mut self, name: &TableName) -> Result<()> {
-        // more than a transaction may hold; the epoch is looked at before
-        let command = doc! { "delete": &name.name, "deletes": [{ "q": {}, "limit": 0 }], "writeConcern": { "w": "majority" } };
+        let delete = |ids: Bson| doc! { "delete": &name.name, "deletes": [{ "q": { "_id": { "$in": ids } }, "limit": 0 }] };
+        self.in_parts(name, "could not empty a collection at the target", &doc! {}, delete).await
+    }
+
+    /// Does something to all documents that a filter finds, by their keys.
+    async fn in_parts(&mut self, name: &TableName, what: &str, filter: &Document, change: impl Fn(Bson) -> Document) -> Result<()> {
         self.check_epoch().await?;
-        // the rows are gone for whoever reads after this, the open transaction included
+        // what was written before is changed too
         self.commit().await?;
-        run(&self.target, &self.client.database(&name.schema), "could not empty a collection at the target", command).await.map(drop)
+        let mut from: Option<Bson> = None;
+        loop {
+            let mut find = doc! { "find": &name.name, "filter": filter.clone(), "projection": { "_id": 1 }, "hint": { "_id": 1 }, "limit": TOGETHER, "batchSize": TOGETHER, "singleBatch": true };
+            // documents that are done already are not looked at again
+            find.extend(from.take().map(|last| ("min".to_string(), Bson::Document(doc! { "_id": last }))));
+            let answer = self.now(&name.schema, what, bytes_of(&find)?).await?;
+            let found = answer.get_document("cursor").and_then(|c| c.get_array("firstBatch")).map(Vec::as_slice).unwrap_or_default();
+            let ids: Vec<Bson> = found.iter().filter_map(|d| d.as_document()?.get("_id").cloned()).collect();
+            let Some(last) = ids.last().cloned() else { return self.commit().await };
+            self.now(&name.schema, what, bytes_of(&change(Bson::Array(ids)))?).await?;
+            self.commit_piece().await?;
+            from = Some(last);
+        }
     }
 
     async fn truncate(&mut self, t: &TargetTable) -> Result<()> {
@@ -108,7 +128,7 @@ impl MongoWriter {
     async fn alter(&mut self, t: &TargetTable, change: &SchemaChange) -> Result<()> {
         let (name, on_ddl) = (self.place(t), self.settings.policies.on_ddl);
         for one in &change.changes {
-            let update = match (on_ddl, one) {
+            let (filter, update) = match (on_ddl, one) {
                 (OnDdl::Ignore, _) => continue,
                 (OnDdl::Additive | OnDdl::Propagate, ColumnChange::Add(column)) => {
                     let added = change.after.column(column).map(|i| &change.after.columns[i]);
@@ -117,16 +137,14 @@ impl MongoWriter {
                         let e = e.with_detail(format!("Default: {expression}. Rows that were there have values that no change tells."));
                         return Err(e.with_hint("RESYNC PIPE ... TABLE takes a new copy.").for_table(change.after.name.to_string()));
                     }
-                    doc! { "q": { column: { "$exists": false } }, "u": { "$set": { column: Bson::Null } }, "multi": true }
+                    (doc! { column: { "$exists": false } }, doc! { "$set": { column: Bson::Null } })
                 }
-                (OnDdl::Propagate, ColumnChange::Drop(column)) => doc! { "q": { column: { "$exists": true } }, "u": { "$unset": { column: 1 } }, "multi": true },
-                (OnDdl::Propagate, ColumnChange::Rename { from, to }) => doc! { "q": { from: { "$exists": true } }, "u": { "$rename": { from: to } }, "multi": true },
+                (OnDdl::Propagate, ColumnChange::Drop(column)) => (doc! { column: { "$exists": true } }, doc! { "$unset": { column: 1 } }),
+                (OnDdl::Propagate, ColumnChange::Rename { from, to }) => (doc! { from: { "$exists": true } }, doc! { "$rename": { from: to } }),
                 (_, other) => return Err(stopped(&change.after.name, other)),
             };
-            self.check_epoch().await?;
-            self.commit().await?;
-            let command = doc! { "update": &name.name, "updates": [update], "writeConcern": { "w": "majority" } };
-            run(&self.target, &self.client.database(&name.schema), "could not change a collection's structure at the target", command).await?;
+            let change = |ids: Bson| doc! { "update": &name.name, "updates": [{ "q": { "_id": { "$in": ids } }, "u": update.clone(), "multi": true }] };
+            self.in_parts(&name, "could not change a collection's structure at the target", &filter, change).await?;
         }
         Ok(())
     }
@@ -156,6 +174,11 @@ impl MongoWriter {
         // as long as the server takes
         database.run_command(doc! { "createIndexes": &to.name, "indexes": others }).await.map_err(failed(WHAT)).map(drop)
     }
+}
+
+fn bytes_of(command: &Document) -> Result<Vec<u8>> {
+    let raw = RawDocumentBuf::try_from(command).map_err(|e| Error::internal("a command is malformed").with_detail(e.to_string()))?;
+    Ok(raw.into_bytes())
 }
 
 fn stopped(table: &TableName, change: &ColumnChange) -> Error {

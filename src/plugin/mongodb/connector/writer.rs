@@ -1,5 +1,6 @@
 //! A writer: changes of a flush, its mark and the check of the epoch are one transaction. Chunks are written in pieces, each a transaction that checks the
-//! epoch, for a transaction may not last longer than the server allows (transactionLifetimeLimitSeconds); the last piece has the chunk's mark.
+//! epoch, for a transaction may not last longer than the server allows (transactionLifetimeLimitSeconds); the last piece has the chunk's mark. A flush that is more than
+//! a transaction may hold goes the same way, where its rows have keys.
 
 use super::super::client::{Target, error_of, failed, within};
 use super::Settings;
@@ -13,6 +14,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::{Client, ClientSession};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// Whose writer it is.
@@ -41,11 +43,18 @@ pub struct MongoWriter {
     pending_bytes: usize,
     /// A transaction is open.
     open: bool,
-    /// Something of this flush was sent with an earlier piece of its transaction: it can't be begun again here.
-    sent: bool,
+    /// When it was begun, and the bytes that it has.
+    began: Instant,
+    pub(super) held: u64,
+    /// It has rows of a table without a key, which can't be written again without being there twice.
+    pub(super) keyless: Option<TableName>,
+    /// Something of this flush was sent and is pending no more, or is to be told by whoever begins next: it can't be begun again here.
+    pub(super) sent: bool,
     pub(super) flushed: Flushed,
     /// Bytes of it in pieces that are committed.
     durable: u64,
+    /// The chunk under way, and whether an earlier attempt at it has left pieces: its rows are laid over those.
+    pub(super) chunk: Option<(Document, bool)>,
     /// A swap of this flush.
     pub(super) swap: Option<Arc<TargetTable>>,
     /// Commands that belong into the flush's transaction beside its rows: owners, chunks that go.
@@ -68,9 +77,13 @@ impl MongoWriter {
             pending: Vec::new(),
             pending_bytes: 0,
             open: false,
+            began: Instant::now(),
+            held: 0,
+            keyless: None,
             sent: false,
             flushed: Flushed::default(),
             durable: 0,
+            chunk: None,
             swap: None,
             own: Vec::new(),
         })
@@ -104,7 +117,7 @@ impl MongoWriter {
     pub(super) async fn begin(&mut self) -> Result<()> {
         if !self.open {
             self.session.start_transaction().await.map_err(failed("could not begin a transaction at the target"))?;
-            self.open = true;
+            (self.open, self.began, self.held, self.keyless) = (true, Instant::now(), 0, None);
         }
         Ok(())
     }
@@ -133,8 +146,9 @@ impl MongoWriter {
             return self.check_epoch().await;
         }
         if let MarkKind::Chunk { table, generation, chunk } = &mark.kind {
-            let id = doc! { "pipe": pipe.to_string(), "table": i64::from(table.0), "generation": *generation, "chunk": chunk.as_ref() };
-            self.own_now(doc! { "insert": marks::CHUNK, "documents": [{ "_id": id }] }).await?;
+            let id = marks::chunk_id(pipe, (*table, *generation), chunk);
+            self.own_now(doc! { "update": marks::CHUNK, "updates": [{ "q": { "_id": id.clone() }, "u": { "_id": id }, "upsert": true }] }).await?;
+            self.chunk = None;
         }
         let mut set = Document::new();
         if mark.kind == MarkKind::Changes {
@@ -149,14 +163,14 @@ impl MongoWriter {
             change.insert("$set", set);
         }
         let answer = self.own_now(doc! { "update": marks::SHARD, "updates": [{ "q": { "_id": id, "epoch": self.identity.epoch }, "u": change }] }).await?;
-        if affected(&answer) == 0 { Err(fenced()) } else { Ok(()) }
+        if affected(&answer) == 0 { Err(marks::fenced()) } else { Ok(()) }
     }
     /// The epoch is ours at this moment: for copies in the making, which nobody sees before their swap, and before what no transaction can hold.
     pub(super) async fn check_epoch(&mut self) -> Result<()> {
         let id = marks::shard_id(self.identity.pipe, self.identity.shard);
         let answer = self.own_now(doc! { "find": marks::SHARD, "filter": { "_id": id, "epoch": self.identity.epoch }, "limit": 1, "projection": { "_id": 1 } }).await?;
         let there = answer.get_document("cursor").and_then(|c| c.get_array("firstBatch")).is_ok_and(|b| !b.is_empty());
-        if there { Ok(()) } else { Err(fenced()) }
+        if there { Ok(()) } else { Err(marks::fenced()) }
     }
     pub(super) async fn commit(&mut self) -> Result<()> {
         const WHAT: &str = "could not commit at the target";
@@ -212,26 +226,48 @@ impl MongoWriter {
         self.commit().await
     }
     async fn write_one(&mut self, input: Input) -> Result<()> {
-        if let Input::Load { table, payload, upsert, .. } = input {
-            return self.load(&table, payload, upsert).await;
+        if let Input::Load { table, chunk, payload, upsert } = input {
+            let id = marks::chunk_id(self.identity.pipe, (table.table.id, table.table.generation), &chunk);
+            let begun = match &self.chunk {
+                Some((known, begun)) if *known == id => *begun,
+                _ => marks::is_begun(&self.target, &self.client, &id).await?,
+            };
+            self.chunk = Some((id, begun));
+            return self.load(&table, payload, upsert || begun).await;
         }
         self.pending_bytes += match &input {
             Input::Change { part: Part { content: Content::Rows(rows), .. }, .. } => rows.bytes(),
             _ => BARRIER_BYTES,
         };
         self.pending.push(input);
-        if self.pending_bytes > self.settings.batch_bytes {
+        // a transaction that waits for more may not wait for long either
+        let late = self.open && self.began.elapsed() >= self.settings.transaction_time;
+        if late || self.pending_bytes > self.settings.batch_bytes {
             self.settle(None).await?;
             self.pending.clear();
             (self.pending_bytes, self.sent) = (0, true);
+            self.part().await?;
         }
         Ok(())
+    }
+    /// A flush that is more than a transaction may hold is committed in parts, the mark with the last: rows that have a key are the same when they are
+    /// written again.
+    async fn part(&mut self) -> Result<()> {
+        if !self.open || (self.began.elapsed() < self.settings.transaction_time && self.held < self.settings.transaction_bytes) {
+            return Ok(());
+        }
+        if let Some(table) = self.keyless.take() {
+            let e = Error::new(Kind::NotSupported, format!("the changes of a flush to table {table}, which has no key, are more than a transaction may hold"));
+            let e = e.with_detail(format!("The transaction has {} bytes and lasts {} ms.", self.held, self.began.elapsed().as_millis()));
+            return Err(e.with_hint("Give the table a key at the source, or raise transaction.size-bytes and transaction.max-seconds of the connector.").for_table(table.to_string()));
+        }
+        self.commit_piece().await
     }
     /// The transaction conflicts with whoever takes the epoch, and fails where it is not ours.
     pub(super) async fn fence(&mut self) -> Result<()> {
         let id = marks::shard_id(self.identity.pipe, self.identity.shard);
         let command = doc! { "update": marks::SHARD, "updates": [{ "q": { "_id": id, "epoch": self.identity.epoch }, "u": { "$inc": { "writes": 1i64 } } }] };
-        if affected(&self.own_now(command).await?) == 0 { Err(fenced()) } else { Ok(()) }
+        if affected(&self.own_now(command).await?) == 0 { Err(marks::fenced()) } else { Ok(()) }
     }
     /// A piece of a chunk is durable, if the epoch is ours.
     pub(super) async fn commit_piece(&mut self) -> Result<()> {
@@ -241,12 +277,23 @@ impl MongoWriter {
         }
         self.commit().await
     }
+    /// With a piece it is noted that its chunk has some: whoever takes the chunk again lays rows over them.
+    pub(super) async fn note_chunk(&mut self) -> Result<()> {
+        match (self.role, self.chunk.clone()) {
+            (WriterRole::Stage(_), _) | (_, None) => Ok(()),
+            (_, Some((id, _))) => {
+                let begun = doc! { "q": { "_id": id }, "u": { "$set": { "begun": true } }, "upsert": true };
+                self.own_now(doc! { "update": marks::CHUNK, "updates": [begun] }).await.map(drop)
+            }
+        }
+    }
     /// Bytes of this flush that are durable already.
     pub(super) fn piece_began(&self) -> u64 {
         self.durable
     }
     pub(super) fn begin_piece(&mut self) {
-        self.durable = self.flushed.bytes;
+        // what was sent is durable: what follows may be begun again
+        (self.durable, self.sent) = (self.flushed.bytes, false);
     }
     async fn flush_one(&mut self, mark: &Mark) -> Result<Flushed> {
         self.settle(Some(mark)).await?;
@@ -267,10 +314,6 @@ pub(super) fn affected(answer: &Document) -> u64 {
 pub(super) fn count(answer: &Document, name: &str) -> u64 {
     let n = answer.get_i32(name).map(i64::from).or_else(|_| answer.get_i64(name)).unwrap_or(0);
     u64::try_from(n).unwrap_or(0)
-}
-
-fn fenced() -> Error {
-    Error::new(Kind::Fenced, "another process has taken over this pipe at the target").with_hint("Stop the other server, or drop the pipe there; START PIPE then goes on here.")
 }
 
 /// A write that the server took and could not carry out.

@@ -11,7 +11,7 @@ use super::event::Event;
 use crate::data::{Batch, Content, Op, Part, Position, Rows, TableVersion, Txn};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::Options;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What became of an event.
@@ -119,13 +119,14 @@ impl Decoder {
         }
     }
     /// From now on these tables. What is gathered stays.
-    pub fn follow(&mut self, tables: &[Arc<TableVersion>]) {
-        self.close_rows_quietly();
+    pub fn follow(&mut self, tables: &[Arc<TableVersion>]) -> Result<()> {
+        self.close_rows()?;
         self.tracked.clear();
         for table in tables {
             let tracked = Tracked { table: table.clone(), layout: self.layouts.of(&table.name), gathered: None };
             self.tracked.entry(table.name.schema.clone()).or_default().insert(table.name.name.clone(), tracked);
         }
+        Ok(())
     }
     /// The end of the last complete transaction.
     pub fn position(&self) -> &Position {
@@ -186,12 +187,13 @@ impl Decoder {
     }
 
     fn whole(&mut self, event: &Event<'_>) -> Result<Step> {
-        let place = Place::Token(event.token.to_string()).position()?;
+        let place = Place::Token(event.place()).position()?;
         if self.left_out.as_ref().is_some_and(|p| p.reached(&place)) {
             return Ok(Step::Taken);
         }
         if let Some(e) = self.stops(event) {
             // what came before it is delivered, and then it is said
+            self.complete();
             return if self.rows() > 0 { Ok(Step::Before) } else { Err(e) };
         }
         let truncates = event.operation == "drop" && self.wanted.delete && self.on_drop == OnDrop::Truncate && self.is_tracked(event);
@@ -240,7 +242,7 @@ impl Decoder {
     /// Finds the event's transaction, or begins it; gives its index in the batch.
     fn transaction(&mut self, event: &Event<'_>, place: Position) -> Result<u32> {
         let index = |n: usize| u32::try_from(n).map_err(|_| Error::internal("too many transactions in a batch"));
-        let Some((session, number)) = event.transaction else {
+        let Some((session, number)) = event.transaction() else {
             self.complete();
             self.txns.push(Txn { position: place.clone(), commit_time: event.micros(), xid: format!("{}.{}", event.time >> 32, event.time & 0xffff_ffff), origin: None });
             self.position = place;
@@ -341,13 +343,6 @@ impl Decoder {
             self.parts.push(Part { table: tracked.table.clone(), content: Content::Rows(Rows { ops, after, old_keys: None, present: None, txn }) });
         }
         Ok(())
-    }
-
-    fn close_rows_quietly(&mut self) {
-        let before: BTreeSet<_> = self.parts.iter().map(|p| p.table.id).collect();
-        if let Err(e) = self.close_rows() {
-            tracing::warn!(error = %e, tables = before.len(), "gathered rows could not be closed");
-        }
     }
 
     /// What is gathered, as a batch.

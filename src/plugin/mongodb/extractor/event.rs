@@ -1,5 +1,6 @@
 //! One event of a change stream, found where it lies. (MongoDB Manual, "Change Events")
 
+use super::super::position::token_text;
 use super::super::raw::{self, Value};
 use crate::error::{Error, Kind, Result};
 
@@ -8,6 +9,8 @@ use crate::error::{Error, Kind, Result};
 pub struct Event<'a> {
     /// Its place.
     pub token: &'a str,
+    /// What its place needs beside, if anything.
+    type_bits: Option<&'a [u8]>,
     /// `insert`, `update`, `replace`, `delete`, `drop`, `rename`, `dropDatabase`, `invalidate`, ...
     pub operation: &'a str,
     /// Commit time by the cluster's clock.
@@ -22,8 +25,8 @@ pub struct Event<'a> {
     pub key: Option<Value<'a>>,
     /// The document after the change.
     pub document: Option<&'a [u8]>,
-    /// Session and number of its transaction.
-    pub transaction: Option<(&'a [u8], i64)>,
+    session: Option<&'a [u8]>,
+    number: Option<i64>,
     /// Which fragment of how many.
     pub fragment: Option<(i32, i32)>,
 }
@@ -48,14 +51,14 @@ impl<'a> Event<'a> {
         Ok(self)
     }
     fn add(&mut self, bytes: &'a [u8]) -> Result<()> {
-        let (mut session, mut number) = (None, None);
         for element in raw::elements(bytes)? {
             let element = element?;
             let value = element.value;
             match element.name {
                 b"_id" => {
-                    let token = value.as_document().map(|d| raw::get(d, "_data")).transpose()?.flatten();
-                    self.token = token.and_then(|v| v.as_str()).unwrap_or_default();
+                    let part = |name: &str| value.as_document().map(|d| raw::get(d, name)).transpose().map(Option::flatten);
+                    self.token = part("_data")?.and_then(|v| v.as_str()).unwrap_or_default();
+                    self.type_bits = part("_typeBits")?.and_then(|v| v.as_binary()).map(|(_, bits)| bits);
                 }
                 b"operationType" => self.operation = value.as_str().unwrap_or_default(),
                 b"clusterTime" => self.time = value.as_timestamp().unwrap_or_default(),
@@ -64,8 +67,8 @@ impl<'a> Event<'a> {
                 b"to" => self.to = value.as_document().map(names).transpose()?,
                 b"documentKey" => self.key = value.as_document().map(|d| raw::get(d, "_id")).transpose()?.flatten(),
                 b"fullDocument" => self.document = value.as_document(),
-                b"lsid" => session = value.as_document(),
-                b"txnNumber" => number = value.as_whole(),
+                b"lsid" => self.session = value.as_document(),
+                b"txnNumber" => self.number = value.as_whole(),
                 b"splitEvent" => {
                     let part = |name: &str| -> Result<Option<i32>> { Ok(value.as_document().map(|d| raw::get(d, name)).transpose()?.flatten().and_then(|v| v.as_i32())) };
                     self.fragment = part("fragment")?.zip(part("of")?);
@@ -73,10 +76,15 @@ impl<'a> Event<'a> {
                 _ => {}
             }
         }
-        if let Some(transaction) = session.zip(number) {
-            self.transaction = Some(transaction);
-        }
         Ok(())
+    }
+    /// Its place as a text.
+    pub fn place(&self) -> String {
+        token_text(self.token, self.type_bits)
+    }
+    /// Session and number of its transaction.
+    pub fn transaction(&self) -> Option<(&'a [u8], i64)> {
+        self.session.zip(self.number)
     }
     /// Commit time, microseconds since 1970.
     pub fn micros(&self) -> i64 {

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::Chunk;
 use futures::StreamExt;
 use mongodb::Database;
-use mongodb::bson::{Bson, doc};
+use mongodb::bson::{Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ pub struct Bounds {
     to: Option<String>,
     /// It has an index on `_id` (a view has none).
     pub ordered: bool,
+    /// The greatest key of all alone, `MaxKey`: a `find` with `min` and without `max` ends before it.
+    #[serde(default)]
+    pub greatest: bool,
 }
 
 impl Bounds {
@@ -56,22 +59,30 @@ struct Cut {
 }
 
 /// Cuts a collection.
-pub(super) async fn chunks(target: &Target, database: &Database, table: &Arc<TableVersion>, target_rows: u64) -> Result<Vec<Chunk>> {
+pub(super) async fn chunks(target: &Target, database: &Database, table: &Arc<TableVersion>, target_rows: u64, concern: Document) -> Result<Vec<Chunk>> {
     let ordered = table.facts.get(fact::KIND).is_none_or(|k| k == "collection");
     let rows = if ordered { count(target, database, table).await? } else { table.estimated_rows.unwrap_or(0) };
     let wanted = (rows / target_rows.max(1)).clamp(1, MOST_CHUNKS);
-    let cuts = if ordered && wanted > 1 { cuts(target, database, table, wanted).await? } else { Vec::new() };
+    let cuts = if ordered && wanted > 1 { cuts(target, database, table, wanted, concern).await? } else { Vec::new() };
     let mut out = Vec::with_capacity(cuts.len() + 1);
     for i in 0..=cuts.len() {
         let (from, to) = (i.checked_sub(1).and_then(|i| cuts.get(i)), cuts.get(i));
         let digits = |c: Option<&Cut>| c.map(|c| hex::encode(&c.bytes));
         let text = |c: Option<&Cut>| c.map_or("", |c| c.text.as_str()).to_string();
-        let bounds = Bounds { from: digits(from), to: digits(to), ordered };
-        let json = serde_json::to_value(&bounds).map_err(|e| Error::internal("a chunk's bounds can't be written").with_detail(e.to_string()))?;
+        let bounds = json(&Bounds { from: digits(from), to: digits(to), ordered, greatest: false })?;
         let uuid = table.facts.get(fact::UUID).map_or("", String::as_str);
-        out.push(Chunk { table: table.clone(), id: format!("{uuid}:{}..{}", text(from), text(to)), bounds: json, rows: rows / (cuts.len() as u64 + 1) });
+        out.push(Chunk { table: table.clone(), id: format!("{uuid}:{}..{}", text(from), text(to)), bounds, rows: rows / (cuts.len() as u64 + 1) });
+    }
+    if !cuts.is_empty() {
+        let uuid = table.facts.get(fact::UUID).map_or("", String::as_str);
+        let bounds = json(&Bounds { from: None, to: None, ordered, greatest: true })?;
+        out.push(Chunk { table: table.clone(), id: format!("{uuid}:greatest"), bounds, rows: 0 });
     }
     Ok(out)
+}
+
+fn json(bounds: &Bounds) -> Result<serde_json::Value> {
+    serde_json::to_value(bounds).map_err(|e| Error::internal("a chunk's bounds can't be written").with_detail(e.to_string()))
 }
 
 async fn count(target: &Target, database: &Database, table: &TableVersion) -> Result<u64> {
@@ -84,12 +95,12 @@ async fn count(target: &Target, database: &Database, table: &TableVersion) -> Re
     })
 }
 
-async fn cuts(target: &Target, database: &Database, table: &TableVersion, wanted: u64) -> Result<Vec<Cut>> {
+async fn cuts(target: &Target, database: &Database, table: &TableVersion, wanted: u64, concern: Document) -> Result<Vec<Cut>> {
     const WHAT: &str = "could not sample a collection of the source";
     let size = i64::try_from((wanted * SAMPLES).min(MOST_SAMPLES)).unwrap_or(i64::MAX);
     let stages = vec![doc! { "$sample": { "size": size } }, doc! { "$project": { "_id": 1 } }, doc! { "$sort": { "_id": 1 } }];
-    let command = doc! { "aggregate": &table.name.name, "pipeline": stages, "cursor": {}, "readConcern": { "level": "majority" }, "allowDiskUse": true };
-    let opening = async { database.run_cursor_command(command).batch().await.map_err(failed(WHAT)) };
+    let command = doc! { "aggregate": &table.name.name, "pipeline": stages, "cursor": {}, "readConcern": concern, "allowDiskUse": true };
+    let opening = async { database.run_cursor_command(command).selection_criteria(target.members()).batch().await.map_err(failed(WHAT)) };
     let mut cursor = within(target.timeout, WHAT, opening).await?;
     let mut sample: Vec<Vec<u8>> = Vec::new();
     while let Some(answer) = cursor.next().await {
