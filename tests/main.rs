@@ -2,6 +2,7 @@
 
 mod check;
 mod clients;
+mod compliance;
 mod faults;
 mod memory;
 mod mongodb_source;
