@@ -3,44 +3,18 @@
     copy    lineitem from one PostgreSQL into another, building the primary key counted for everyone
     drain   a backlog of one-row pgbench transactions, against native logical replication
     lake    lineitem into the lake, against connectorx to Parquet
+    mariadb orders from MariaDB into PostgreSQL, against pgloader and a raw read; then a backlog of its binary log
+    mongodb documents of 1 KB from MongoDB into PostgreSQL, against a raw read; then a backlog of a change stream
 
 Seconds are wall clock; memory is the process's high-water mark of resident memory (servers not counted).
 """
 import argparse, os, shutil, subprocess, sys, tempfile, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "python"))
+from mariadb import bench_mariadb
+from measure import child_peak, fresh, note, timed
+from mongo import bench_mongodb
 from servers import BIN, KEY, LINEITEM, Postgres, Standpipe, load_tpch, pg_sources
-
-
-def timed(f):
-    began = time.monotonic()
-    f()
-    return time.monotonic() - began
-
-
-def child_peak(command, **more):
-    """Seconds and peak memory (MB) of a command and its children."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, **more)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{command[0]} failed")
-    return time.monotonic() - began, usage.ru_maxrss // 1024
-
-
-ROWS = []
-
-
-def note(group, who, seconds, memory, base):
-    ROWS.append((group, who, seconds, memory))
-    ratio = "" if base is None else f"  {seconds / base:5.2f} x"
-    print(f"{group:6} {who:44} {seconds:8.2f} s {'' if memory is None else f'{memory:6} MB':>10}{ratio}", flush=True)
-
-
-def fresh(target, db):
-    target.sql("postgres", f"drop database if exists {db} with (force)")
-    target.sql("postgres", f"create database {db}")
-    target.sql("postgres", "checkpoint")
 
 
 def psql_streams(source, target, db, ranges):
@@ -158,16 +132,19 @@ def bench_lake(binary, source, root, rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--standpipe", required=True, help="the release binary")
-    parser.add_argument("--scale", type=float, default=1, help="TPC-H scale factor: 1 is 6 M rows of lineitem")
-    parser.add_argument("--transactions", type=int, default=140_000, help="pgbench transactions of the backlog")
-    parser.add_argument("--only", default="copy,drain,lake", help="comma list of what to run")
+    parser.add_argument("--scale", type=float, default=1, help="TPC-H scale factor: 1 is 6 M rows of lineitem, 1.5 M of orders; and millions of documents")
+    parser.add_argument("--transactions", type=int, default=140_000, help="transactions of a backlog; at MongoDB its changes")
+    parser.add_argument("--only", default="copy,drain,lake,mariadb,mongodb", help="comma list of what to run")
     a = parser.parse_args()
     root = tempfile.mkdtemp(prefix="standpipe-bench-")
     os.chmod(root, 0o755)
     servers, only = [], a.only.split(",")
     try:
-        source, target = Postgres(root, "source"), Postgres(root, "target")
-        servers += [source, target]
+        target = Postgres(root, "target")
+        servers.append(target)
+        if {"copy", "lake", "drain"} & set(only):
+            source = Postgres(root, "source")
+            servers.append(source)
         rows = 0
         if {"copy", "lake"} & set(only):
             load_tpch(source, a.scale, root, ["lineitem"])
@@ -178,6 +155,10 @@ def main():
             bench_lake(a.standpipe, source, root, rows)
         if "drain" in only:
             bench_drain(a.standpipe, source, target, root, a.transactions)
+        if "mariadb" in only:
+            bench_mariadb(a.standpipe, target, root, a.scale, a.transactions)
+        if "mongodb" in only:
+            bench_mongodb(a.standpipe, target, root, int(a.scale * 1_000_000), a.transactions)
     finally:
         for server in servers:
             server.stop()

@@ -1,4 +1,4 @@
-"""Private servers for tests and benchmarks: PostgreSQL clusters and the program itself, on free ports, ended when the run ends."""
+"""Private servers for tests and benchmarks: PostgreSQL, MariaDB, MongoDB and the program itself, on free ports, ended when the run ends."""
 import os, pwd, signal, socket, subprocess, sys, time
 
 BIN = "/usr/lib/postgresql/15/bin"
@@ -57,6 +57,92 @@ class Postgres:
         subprocess.run(as_postgres([f"{BIN}/pg_ctl", "-D", self.dir, "-m", "immediate", "stop"]), stdout=subprocess.DEVNULL)
 
 
+class Mariadb:
+    """A private MariaDB with a binary log by rows; user root, password PASSWORD."""
+
+    def __init__(self, root, name):
+        self.dir, self.port = os.path.join(root, name), free_port()
+        os.makedirs(self.dir)
+        self.owner = {}
+        if os.getuid() == 0:
+            entry = pwd.getpwnam("mysql")
+            os.chown(self.dir, entry.pw_uid, entry.pw_gid)
+            self.owner = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        data, size = f"--datadir={self.dir}/data", "--innodb-log-file-size=1G"
+        install = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", data, size]
+        subprocess.run(install, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **self.owner)
+        settings = ["--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self.dir}/socket", f"--pid-file={self.dir}/pid", "--server-id=1",
+                    "--log-bin=binlog", "--binlog-format=ROW", "--binlog-row-metadata=FULL", "--skip-name-resolve", "--innodb-buffer-pool-size=1G",
+                    "--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0", "--character-set-server=utf8mb4"]
+        with open(f"{self.dir}/log", "a") as log:
+            self.process = subprocess.Popen(["/usr/sbin/mariadbd", "--no-defaults", data, size] + settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.owner)
+        local = ["mariadb", "--no-defaults", "-uroot", f"--socket={self.dir}/socket", "-e"]
+        for _ in range(300):
+            if subprocess.run(local + ["select 1"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+                break
+            time.sleep(0.1)
+        login = (f"set sql_log_bin = 0; create or replace user root@'127.0.0.1' identified by '{PASSWORD}'; grant all on *.* to root@'127.0.0.1' with grant option;"
+                 f" alter user root@localhost identified by '{PASSWORD}'")
+        if subprocess.run(local + [login], stdin=subprocess.DEVNULL).returncode:
+            self.stop()
+            with open(f"{self.dir}/log") as log:
+                sys.exit(f"MariaDB did not get ready; its log ends with:\n{log.read()[-2000:]}")
+
+    def client(self, program="mariadb"):
+        """A client's command as far as its login; the password is in environment()."""
+        return [program, "--no-defaults", "--protocol=tcp", "-h127.0.0.1", f"-P{self.port}", "-uroot"]
+
+    def environment(self):
+        return dict(os.environ, MYSQL_PWD=PASSWORD)
+
+    def sql(self, db, text):
+        """What statements print; CalledProcessError with the server's words. Several statements and DELIMITER may stand in it."""
+        try:
+            out = subprocess.run(self.client() + ["-N", "-B", db], input=text, check=True, capture_output=True, text=True, env=self.environment())
+        except subprocess.CalledProcessError as e:
+            e.cmd = text[:200]
+            e.add_note(e.stderr)
+            raise
+        return out.stdout.strip()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Mongo:
+    """A private replica set of one member, without login."""
+
+    def __init__(self, root, name):
+        import pymongo  # only benchmarks have it
+        self.dir, self.port = os.path.join(root, name), free_port()
+        os.makedirs(self.dir)
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        mongod = os.environ.get("STANDPIPE_TEST_MONGOD") or os.path.join(cache, "standpipe/mongodb/mongod")
+        command = [mongod, "--dbpath", self.dir, "--port", str(self.port), "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0", "--oplogSize", "8192",
+                   "--wiredTigerCacheSizeGB", "1", "--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet", "--logpath", f"{self.dir}/log"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.client = pymongo.MongoClient(self.url(), serverSelectionTimeoutMS=60_000)
+        try:
+            self.client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]})
+            for _ in range(600):
+                if self.client.admin.command("hello").get("isWritablePrimary"):
+                    return
+                time.sleep(0.1)
+            sys.exit("MongoDB did not get ready")
+        except BaseException:
+            self.stop()
+            raise
+
+    def url(self):
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+
+    def stop(self):
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
+
+
 class Standpipe:
     def __init__(self, binary, data):
         self.port = free_port()
@@ -101,16 +187,21 @@ def pg_sources(server, source, target, target_db, source_db):
         server.sql("standpipe", f"create source {name} with (type = 'postgres', host = '127.0.0.1', port = {pg.port}, database = '{database}', user = 'postgres')")
 
 
+def tpch_csv(scale, root, table):
+    """A TPC-H table by tpchgen-cli as CSV with a header: the file's path."""
+    out = os.path.join(root, "tpch")
+    generator = os.path.join(os.path.dirname(sys.executable), "tpchgen-cli")
+    subprocess.run([generator, "csv", "-s", str(scale), "-T", table, "-o", out], check=True, stdout=subprocess.DEVNULL)
+    return os.path.join(out, table + ".csv")
+
+
 def load_tpch(pg, scale, root, tables):
     """Generates TPC-H tables with tpchgen-cli and loads them into database `tpch`, keys built after."""
-    out = os.path.join(root, "tpch")
     pg.sql("postgres", "create database tpch")
     for table, ddl, key in (("lineitem", LINEITEM, KEY), ("orders", ORDERS, "alter table orders add primary key (o_orderkey)")):
         if table not in tables:
             continue
-        generator = os.path.join(os.path.dirname(sys.executable), "tpchgen-cli")
-        subprocess.run([generator, "csv", "-s", str(scale), "-T", table, "-o", out], check=True, stdout=subprocess.DEVNULL)
-        csv = os.path.join(out, table + ".csv")
+        csv = tpch_csv(scale, root, table)
         pg.sql("tpch", ddl)
         subprocess.run(["psql", "-qX", "-c", f"\\copy {table} from '{csv}' csv header", pg.url("tpch")], check=True)
         os.remove(csv)
