@@ -2,10 +2,10 @@
 and through a SELECT of a client. Types x paths x targets are crossed by the program, and none is left out by hand: a value must be equal
 everywhere, or its loss must be named (table FAILED with the column), counted (on-lossy = null) or avoided (on-lossy = text).
 """
-import argparse, os, shutil, subprocess, sys, tempfile, time
+import argparse, os, shutil, subprocess, sys, tempfile, time, urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from servers import PASSWORD, Postgres, Standpipe, pg_sources
+from servers import PASSWORD, Postgres, Standpipe, pg_sources, psql
 
 SETUP = """
 create extension hstore; create extension citext;
@@ -100,6 +100,21 @@ TYPES = [
     ("nested", ["row(row(1, 'y')::pair, array[row(2, 'z')::pair])::nested"], "key"),
     ("hstore", ["'a=>1, b=>NULL, \"q \\\"\"=>\"x\"'", "''"], ""),
 ]
+
+
+# What both servers are set to while the pipes run, none of which may change a value (F29), and what this program's own sessions hold against it.
+HOSTILE = {
+    "datestyle": "'SQL, DMY'", "intervalstyle": "sql_standard", "bytea_output": "escape", "extra_float_digits": "-3", "timezone": "'Asia/Kathmandu'",
+    "search_path": "pg_catalog", "standard_conforming_strings": "off", "array_nulls": "off", "transform_null_equals": "on", "statement_timeout": "'20s'",
+    "backslash_quote": "on", "xmlbinary": "hex", "quote_all_identifiers": "on", "default_transaction_isolation": "serializable", "row_security": "off",
+}
+PINNED = "-c datestyle=ISO,MDY -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c timezone=UTC -c search_path=public -c standard_conforming_strings=on -c array_nulls=on -c transform_null_equals=off"
+
+
+def hostile(pg):
+    for name, value in HOSTILE.items():
+        pg.sql("postgres", f"alter system set {name} = {value}")
+    pg.sql("postgres", "select pg_reload_conf()")
 
 
 def say(text):
@@ -218,6 +233,8 @@ def run(binary, root):
             pg.sql(db, SETUP)
         all_tables = tables()
         source.sql("types", ";\n".join(s for t in all_tables for s in before(t)))
+        hostile(source)
+        hostile(target)
         server = Standpipe(binary, os.path.join(root, "standpipe"))
         pg_sources(server, source, target, "types", "types")
         server.sql("standpipe", "sync tables from source src")
@@ -236,7 +253,7 @@ def run(binary, root):
             if name != "refuses":
                 server.sql("src", f"wait for pipe {name} timeout '120 s'")
         say("snapshots are done")
-        source.sql("types", ";\n".join(s for t in all_tables for s in after(t)))
+        psql(f"{source.url('types')}?options={urllib.parse.quote(PINNED)}", ";\n".join(s for t in all_tables for s in after(t)))
         for name in pipes:
             if name != "refuses":
                 server.sql("src", f"wait for pipe {name} until caught up timeout '120 s'")
@@ -259,7 +276,7 @@ def phase(server, pipe, t):
 def compare(report, server, source, target, all_tables):
     import psycopg
     own = lambda db: psycopg.connect(f"postgresql://standpipe@127.0.0.1:{server.port}/{db}", password=PASSWORD, autocommit=True)
-    direct = lambda pg: psycopg.connect(pg.url("types"), autocommit=True, options="-c timezone=UTC")
+    direct = lambda pg: psycopg.connect(pg.url("types"), autocommit=True, options=PINNED)
     with direct(source) as straight, direct(target) as copied, own("src") as through, own("standpipe") as lake:
         for t in all_tables:
             want = rows(straight, t.name, t)
