@@ -44,6 +44,35 @@ async fn cut_in_snapshot(world: &mut World, times: usize) -> Outcome {
     world.equal().await
 }
 
+/// The same while tables are copied: both servers die, and answers to COMMITs of chunks never come.
+async fn ends_die_in_snapshot(world: &mut World) -> Outcome {
+    world.create_pipes(", 'snapshot.chunk-rows' = '500', 'parallelism' = '2'").await;
+    world.slow = "after-chunk:delay=60".to_string();
+    world.server.kill();
+    world.restart("").await;
+    world.start_pipes().await;
+    for what in ["source", "target", "COMMIT", "COMMIT", "COMMIT"] {
+        world.until(&["SNAPSHOT", "RUNNING", "RETRYING"], STUCK).await?;
+        world.pause(100, 500).await;
+        match what {
+            "COMMIT" => {
+                // the copy may be over by now, and a flush of changes is met as well
+                let _ = tokio::time::timeout(Duration::from_secs(5), world.target_proxy.swallow_commit()).await;
+            }
+            _ => {
+                let system = if what == "source" { world.source.clone() } else { world.target.clone() };
+                system.kill().await;
+                system.restart().await;
+            }
+        }
+        world.tallied("end that died in the snapshot", 1);
+    }
+    world.target_proxy.heal();
+    world.slow.clear();
+    world.until(&["RUNNING"], STUCK).await?;
+    world.equal().await
+}
+
 /// A server that is killed, is away for a while, and comes back.
 async fn away(world: &mut World, source: bool, time: Duration) -> Outcome {
     let system = if source { world.source.clone() } else { world.target.clone() };
@@ -90,6 +119,35 @@ async fn stalled_source(world: &mut World, patience: Duration) -> Outcome {
     Ok(())
 }
 
+/// A target that keeps its connections and answers nothing is given up within the time of a flush; the other pipe does not notice.
+async fn stalled_target(world: &mut World, timeout: Duration) -> Outcome {
+    let runtime = |time: Duration| format!("alter pipe to_pg modify runtime ('execution.checkpointing.timeout' = '{} ms')", time.as_millis());
+    world.server.sql("src", &runtime(timeout)).await;
+    world.until(&["RUNNING"], STUCK).await?;
+    world.flows(STUCK).await?;
+    world.target_proxy.stall(true);
+    let began = Instant::now();
+    loop {
+        let phases = world.phases().await;
+        if phases["to_pg"].0 == "RETRYING" && !phases["to_pg"].1.is_empty() {
+            println!("stalled target: noticed after {:?}: {:?}", began.elapsed(), phases["to_pg"].1);
+            break;
+        }
+        if phases["to_lake"].0 != "RUNNING" {
+            return Err(format!("the other pipe suffers: {:?}", phases["to_lake"]));
+        }
+        if began.elapsed() > timeout + STUCK {
+            return Err(format!("a target that says nothing is not noticed: {phases:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.target_proxy.stall(false);
+    world.server.sql("src", &runtime(Duration::from_secs(600))).await;
+    world.flows(STUCK).await?;
+    world.tallied("stalled target", 1);
+    Ok(())
+}
+
 /// A target that is blocked by a lock while the source goes on: the source's connection is kept, nothing is read ahead without bound.
 pub async fn blocked_target(world: &mut World, time: Duration) -> Outcome {
     let mut locker = world.target.session().await?;
@@ -124,6 +182,8 @@ async fn slow(world: &mut World, rate: u64, time: Duration) -> Outcome {
 async fn all(world: &mut World, n: usize, away_for: Duration) -> Outcome {
     cut_in_snapshot(world, 2 * n).await?;
     world.drop_pipes().await;
+    ends_die_in_snapshot(world).await?;
+    world.drop_pipes().await;
     running(world).await?;
     swallowed_commits(world, n).await?;
     cut(world, 2 * n).await?;
@@ -132,6 +192,7 @@ async fn all(world: &mut World, n: usize, away_for: Duration) -> Outcome {
     blocked_target(world, Duration::from_secs(if n > 5 { 40 } else { 2 })).await?;
     slow(world, 200_000, Duration::from_secs(if n > 5 { 20 } else { 1 })).await?;
     stalled_source(world, Duration::from_secs(60)).await?;
+    stalled_target(world, Duration::from_secs(3)).await?;
     world.equal().await
 }
 

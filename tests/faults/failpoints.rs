@@ -1,10 +1,11 @@
 //! Every failpoint: the program dies there, is started again, and everything must flow and be right. Those of a pipe's beginning are met by new
-//! pipes, the one before a swap by RESYNC PIPE ... TABLE, all others by the changes.
+//! pipes, the one before a swap by RESYNC PIPE ... TABLE, all others by the changes. A step that fails in a process that lives on is another way
+//! back than a start: each failpoint is an error too.
 
-use super::world::{STUCK, World, alone, seed};
+use super::world::{PIPES, STUCK, World, alone, seed};
 use rand::Rng;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names of the program's failpoints that changes meet, and how far the n-th time may lie.
 const IN_CHANGES: &[(&str, u64)] = &[
@@ -31,8 +32,17 @@ const IN_CHANGES: &[(&str, u64)] = &[
 const IN_BEGINNING: &[(&str, u64)] = &[("after-anchor", 2), ("after-provision", 2), ("after-chunk-list", 9), ("in-chunk", 14), ("after-chunk", 14)];
 /// Those of a table that is copied anew.
 const IN_RESYNC: &[(&str, u64)] = &[("before-swap", 1)];
+/// Those that the work around a swap meets, each the first or second time.
+const AROUND_SWAP: &[&str] = &["before-swap", "after-intent", "lake-written", "lake-committed", "after-shard", "after-flush", "before-catalog", "after-catalog", "after-confirm"];
+/// Those that can't fail: they lie where the program may only end or wait. The lake's care tries again by itself and says nothing of it.
+const NO_ERRORS: &[&str] = &["in-catalog", "lake-compacted", "lake-checkpoint", "lake-clean"];
 /// How long a failpoint may take to be met.
 const MET: Duration = Duration::from_secs(40);
+
+/// How long a table that is copied anew may take.
+const SWAPPED: Duration = Duration::from_secs(8);
+/// Time between two looks at the log.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Counts by name.
 type Hits = BTreeMap<&'static str, usize>;
@@ -60,7 +70,7 @@ async fn begin(world: &mut World) {
 }
 
 async fn start(world: &mut World) {
-    for (pipe, _) in super::world::PIPES {
+    for (pipe, _) in PIPES {
         let _ = world.server.try_sql("src", &format!("start pipe {pipe}")).await;
     }
 }
@@ -103,7 +113,74 @@ async fn life(world: &mut World, in_changes: &[(&'static str, u64)], in_beginnin
         world.flows(STUCK).await?;
     }
     world.equal().await?;
+    for (pipe, _) in PIPES {
+        let name = AROUND_SWAP[world.rng.random_range(0..AROUND_SWAP.len())];
+        around_swap(world, pipe, name, hits).await?;
+    }
+    errors(world, in_changes).await?;
+    world.equal().await?;
     world.drop_pipes().await;
+    errors_in_beginning(world, in_beginning).await
+}
+
+/// A table is copied anew while the program dies at a place that its swap goes through; nothing else is written, or changes would meet it first.
+async fn around_swap(world: &mut World, pipe: &str, name: &'static str, hits: &mut Hits) -> Result<(), String> {
+    world.look(false);
+    world.workload.pause().await;
+    world.server.kill();
+    let point = armed(world, name, 2);
+    world.restart(&point).await;
+    world.until(&["RUNNING"], STUCK).await?;
+    // an idle checkpoint may have met it already
+    if world.server.try_sql("src", &format!("resync pipe {pipe} table public.bank")).await.is_ok() && world.server.ends_within(SWAPPED).await {
+        *hits.entry(name).or_default() += 1;
+    }
+    world.server.kill();
+    world.restart("").await;
+    world.workload.resume();
+    world.until(&["RUNNING"], STUCK).await?;
+    world.flows(STUCK).await.map(drop)
+}
+
+/// Steps that fail while the program lives on: each of the pipes begins a new session by itself.
+async fn errors(world: &mut World, points: &[(&'static str, u64)]) -> Result<(), String> {
+    world.server.kill();
+    let points: Vec<(&str, u64)> = points.iter().copied().filter(|(name, _)| !NO_ERRORS.contains(name)).collect();
+    let armed: Vec<String> = points.iter().map(|(name, most)| format!("{name}:error@{}", world.rng.random_range(1..=*most))).collect();
+    world.restart(&armed.join(",")).await;
+    failed_at(world, &points).await?;
+    world.flows(STUCK).await.map(drop)
+}
+
+/// The same while pipes are made and tables are copied.
+async fn errors_in_beginning(world: &mut World, points: &[(&'static str, u64)]) -> Result<(), String> {
+    begin(world).await;
+    world.server.kill();
+    let armed: Vec<String> = points.iter().map(|(name, _)| format!("{name}:error@{}", world.rng.random_range(1..=2))).collect();
+    world.restart(&armed.join(",")).await;
+    start(world).await;
+    failed_at(world, points).await?;
+    world.until(&["RUNNING"], STUCK).await?;
+    world.equal().await?;
+    world.drop_pipes().await;
+    Ok(())
+}
+
+/// All these failpoints are told of in the log.
+async fn failed_at(world: &mut World, points: &[(&'static str, u64)]) -> Result<(), String> {
+    let until = Instant::now() + MET;
+    loop {
+        let log = world.server.log_since_start();
+        let Some((name, _)) = points.iter().find(|(name, _)| !log.contains(&format!("failpoint {name}"))) else { break };
+        if let Some((pipe, (_, error))) = world.phases().await.iter().find(|(_, (phase, _))| phase == "FAILED") {
+            return Err(format!("{pipe} has FAILED for an error that passes: {error}"));
+        }
+        if Instant::now() > until {
+            return Err(format!("failpoint {name} was not met as an error: {:?}", world.phases().await));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    world.tallied("step that failed", points.len() as u64);
     Ok(())
 }
 
@@ -143,4 +220,8 @@ async fn failpoints_long() {
     }
     let tally = world.tally();
     println!("checks: {}", tally.iter().map(|(what, n)| format!("{n} x {what}")).collect::<Vec<_>>().join(", "));
+    // those of other systems are met where those systems are
+    let known: Vec<&str> = standpipe::failpoint::NAMES.iter().copied().filter(|n| !n.starts_with("mongodb-")).collect();
+    let few: Vec<&&str> = known.iter().filter(|n| hits.get(**n).is_none_or(|met| *met < rounds)).collect();
+    assert!(few.is_empty(), "met less than {rounds} times: {few:?}");
 }

@@ -14,7 +14,7 @@ const IN_CHANGES: usize = 12;
 
 /// What a run of kills has done.
 #[derive(Default)]
-pub struct Score {
+struct Score {
     cycles: usize,
     /// Phases of both pipes when the program was killed.
     hit: BTreeMap<String, usize>,
@@ -25,8 +25,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// Says what was done.
-    pub fn print(&self, world: &World) {
+    fn print(&self, world: &World) {
         println!("{} kills with seed {} in {} lives of the pipes, {} transactions at the source", self.cycles, world.seed, self.lives, world.workload.transactions());
         let (prepared, nested) = world.workload.prepared_and_nested();
         println!("  {prepared} of them prepared, {nested} with blocks in blocks; tables: {:?}", self.tables);
@@ -82,10 +81,10 @@ async fn tables(world: &mut World, score: &mut Score, left: &mut Left) -> Result
     Ok(())
 }
 
-/// One life: a snapshot that is killed again and again, changes likewise, and equal tables at the end. `extractor`: more options of it.
-pub async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_changes: usize, extractor: &str) -> Result<(), String> {
+/// One life: a snapshot that is killed again and again, changes likewise, and equal tables at the end.
+async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_changes: usize) -> Result<(), String> {
     let (chunk, parallelism) = (world.rng.random_range(300..3000), world.rng.random_range(1..=3));
-    world.create_pipes(&format!(", 'snapshot.chunk-rows' = '{chunk}', 'parallelism' = '{parallelism}'{extractor}")).await;
+    world.create_pipes(&format!(", 'snapshot.chunk-rows' = '{chunk}', 'parallelism' = '{parallelism}'")).await;
     // chunks that take their time, or the snapshot is over before it is hit
     world.slow = format!("after-chunk:delay={}", world.rng.random_range(20..120));
     world.server.kill();
@@ -133,12 +132,16 @@ async fn run(cycles: usize, rows: usize) -> (World, Score) {
 }
 
 /// Lives of the pipes in this world until the program was killed so often.
-pub async fn run_in(mut world: World, cycles: usize) -> (World, Score) {
+pub async fn killed(world: World, cycles: usize) -> World {
+    run_in(world, cycles).await.0
+}
+
+async fn run_in(mut world: World, cycles: usize) -> (World, Score) {
     let mut score = Score::default();
     while score.cycles < cycles {
         let share = (cycles - score.cycles).min(IN_SNAPSHOT + IN_CHANGES);
         let in_snapshot = share * IN_SNAPSHOT / (IN_SNAPSHOT + IN_CHANGES);
-        let outcome = life(&mut world, &mut score, in_snapshot, share - in_snapshot, "").await;
+        let outcome = life(&mut world, &mut score, in_snapshot, share - in_snapshot).await;
         if outcome.is_err() {
             score.print(&world);
         }

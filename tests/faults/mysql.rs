@@ -1,13 +1,10 @@
-//! MariaDB in the place of PostgreSQL, as source, as target, and as both: the same workload, eyes and faults.
+//! MariaDB and MySQL in the place of PostgreSQL, as source or as target: the same workload, eyes and faults.
 
-use super::kills;
-use super::systems::{Pg, Row, Session, System};
-use super::world::{World, alone, seed};
+use super::systems::{Row, Session, System};
 use crate::support::mysql::{Flavour, Mysql, session};
 use async_trait::async_trait;
 use standpipe::plugin::mysql::wire::Wire;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// The database of the tables: named as PostgreSQL's schema, so that a table has the same name everywhere.
@@ -80,37 +77,4 @@ impl Session for MySession {
         }
         self.0.rows("a test", &translated(sql)).await.map_err(|e| e.to_string())
     }
-}
-
-async fn killed(source: Arc<dyn System>, target: Arc<dyn System>, cycles: usize) {
-    let world = World::of(seed(), 10_000, source, target, &[]).await;
-    kills::run_in(world, cycles).await;
-}
-
-fn cycles() -> usize {
-    std::env::var("STANDPIPE_FAULTS_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(6)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mariadb_to_postgres_and_the_lake_survives_kills() {
-    let _alone = alone().await;
-    killed(Arc::new(My::start(Flavour::MariaDb).await), Arc::new(Pg::start(&[]).await), cycles()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_to_mariadb_survives_kills() {
-    let _alone = alone().await;
-    killed(Arc::new(Pg::start(&[]).await), Arc::new(My::start(Flavour::MariaDb).await), cycles()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mariadb_to_mariadb_survives_kills() {
-    let _alone = alone().await;
-    killed(Arc::new(My::start(Flavour::MariaDb).await), Arc::new(My::start(Flavour::MariaDb).await), cycles()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mysql_with_gtids_survives_kills() {
-    let _alone = alone().await;
-    killed(Arc::new(My::start(Flavour::MySql56).await), Arc::new(My::start(Flavour::MySql56).await), cycles()).await;
 }

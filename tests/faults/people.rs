@@ -2,7 +2,7 @@
 //! directories that were copied, pipes that are dropped while an end is away, tables that are poisoned. Never a silent gap: FAILED with the
 //! statement that mends it, and everything is right once that was run.
 
-use super::steps::{Outcome, SAID, Steps, failed, resync, running, slots};
+use super::steps::{LOOK, Outcome, SAID, Steps, failed, resync, running, slots};
 use super::systems::Pg;
 use super::world::{PIPES, STUCK, World, alone, seed};
 use std::path::Path;
@@ -58,6 +58,53 @@ async fn publications(world: &mut World) -> Outcome {
     }
     resync(world, &["to_pg", "to_lake"]).await?;
     world.tallied("publication changed", 2);
+    Ok(())
+}
+
+/// Both pipes say that changes of a publication are lost: the pipe, or the one table that they are of.
+async fn told_of_publication(world: &mut World) -> Outcome {
+    let until = Instant::now() + SAID;
+    for (pipe, _) in PIPES {
+        let sql = format!("select coalesce(string_agg(m, ' '), '') from (select exception_message as m from standpipe.pipes where id = '{pipe}' union all select exception_message from standpipe.pipe_tables where pipe = '{pipe}') x");
+        loop {
+            let said = world.server.value(&sql).await;
+            if said.contains("publication") && said.contains("RESYNC PIPE") {
+                break;
+            }
+            if Instant::now() > until {
+                return Err(format!("{pipe} does not tell that its publication was edited: {said} {:?}", world.phases().await));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    Ok(())
+}
+
+/// Publications are edited and put right again, while the pipes run and while the program is away: what was written meanwhile is lost, and said so.
+async fn publications_edited(world: &mut World) -> Outcome {
+    let edits = [
+        ("alter publication {} set (publish = 'insert')", "alter publication {} set (publish = 'insert, update, delete, truncate')"),
+        ("alter publication {} drop table life", "alter publication {} add table only life"),
+        ("alter publication {} drop table life; alter publication {} add table only life where (id > 50)", "select 1"),
+    ];
+    for (edit, back) in edits {
+        for away in [false, true] {
+            let names = world.source.rows("select pubname from pg_publication order by 1").await?;
+            let all = |sql: &str| names.iter().filter_map(|r| r[0].as_deref()).map(|n| format!("{};", sql.replace("{}", n))).collect::<String>();
+            if away {
+                world.server.kill();
+            }
+            world.source.run(&all(edit)).await?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            world.source.run(&all(back)).await?;
+            if away {
+                world.restart("").await;
+            }
+            told_of_publication(world).await.map_err(|e| format!("{edit}, {}: {e}", if away { "away" } else { "running" }))?;
+            resync(world, &["to_pg", "to_lake"]).await?;
+            world.tallied("publication edited", 2);
+        }
+    }
     Ok(())
 }
 
@@ -320,6 +367,7 @@ async fn all(world: &mut World, source: &Pg, target: &Pg) -> Outcome {
     steps.take(world, "slots of others", slots_of_others).await;
     steps.take(world, "slot advanced", slot_advanced).await;
     steps.take(world, "publications", publications).await;
+    steps.take(world, "publication edited", publications_edited).await;
     steps.take(world, "catalog restored", catalog_restored).await;
     steps.take(world, "target restored", async |w| target_restored(w, target).await).await;
     steps.take(world, "directory copied", directory_copied).await;

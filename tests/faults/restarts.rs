@@ -95,7 +95,13 @@ async fn gone(world: &mut World, case: &Case, source: bool) -> Outcome {
             for pipe in pipes {
                 failed(world, pipe, &["START PIPE", pipe]).await?;
                 let took = began.elapsed();
-                let all = attempts(world, pipe, &since).await?;
+                let mut all = attempts(world, pipe, &since).await?;
+                // the phase is seen a moment before the last line of the history
+                let until = Instant::now() + ms(2000);
+                while !all.last().is_some_and(|a| a.starts_with("final")) && Instant::now() < until {
+                    tokio::time::sleep(LOOK).await;
+                    all = attempts(world, pipe, &since).await?;
+                }
                 if all.len() != sessions || !all.last().is_some_and(|a| a.starts_with("final")) {
                     return Err(format!("{pipe} tried {} times, not {sessions}: {all:?}", all.len()));
                 }

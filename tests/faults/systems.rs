@@ -31,6 +31,10 @@ pub trait System: Send + Sync {
     fn log(&self) -> PathBuf;
     /// Statements around a block's own that make it a prepared transaction, where there is such a thing.
     fn two_phase(&self, name: &str) -> Option<(String, String)>;
+    /// Options of the extractor without which what is looked at would not hold at every moment.
+    fn extractor(&self) -> &'static str {
+        ""
+    }
     /// One statement or several, in a session of its own.
     async fn run(&self, sql: &str) -> Result<(), String> {
         self.session().await?.rows(sql).await.map(|_| ())

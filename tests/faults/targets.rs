@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long the target is blocked; the source gives a silent peer up after 20 s.
 const BLOCKED: Duration = Duration::from_secs(600);
+/// How long a flush may take meanwhile: the default is as long as the block.
+const PATIENCE: &str = "alter pipe to_pg modify runtime ('execution.checkpointing.timeout' = '1200 s')";
 
 async fn until_same(world: &World, sql: &str) -> Outcome {
     let until = Instant::now() + SAID;
@@ -143,7 +145,11 @@ async fn all(world: &mut World) -> Outcome {
     running(world).await?;
     let mut steps = Steps::new(running);
     steps.take(world, "foreign writer", foreign_writer).await;
-    steps.take(world, "blocked target", async |w| blocked_target(w, BLOCKED).await).await;
+    steps.take(world, "blocked target", async |w| {
+        w.server.sql("src", PATIENCE).await;
+        w.flows(STUCK).await?;
+        blocked_target(w, BLOCKED).await
+    }).await;
     steps.take(world, "foreign constraint", foreign_constraint).await;
     steps.take(world, "fresh server", fresh_server).await;
     steps.take(world, "first is fenced", first_is_fenced).await;

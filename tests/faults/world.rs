@@ -141,7 +141,7 @@ impl World {
     /// Makes one pipe.
     pub async fn create_pipe(&mut self, pipe: &str, extractor: &str, connector: &str) {
         let initial = "'restart-strategy.exponential-delay.initial-backoff' = '200 ms', 'restart-strategy.exponential-delay.max-backoff' = '1 s'";
-        let sql = format!("create pipe {pipe} with extractor ('source-name' = 'src'{extractor}) with connector ({connector}) with runtime ({initial})");
+        let sql = format!("create pipe {pipe} with extractor ('source-name' = 'src'{extractor}{}) with connector ({connector}) with runtime ({initial})", self.source.extractor());
         self.server.sql("src", &sql).await;
     }
 
