@@ -175,6 +175,8 @@ enum Outcome {
     Told,
     /// Everything is as it was.
     Harmless,
+    /// Other rows are read, and `standpipe check` says why. A page of a data file has no checksum: the library that writes Parquet knows none.
+    OnlyCheck,
 }
 
 /// One harm to one file, and everything that follows.
@@ -201,14 +203,18 @@ async fn harm(sound: &Sound, end: &str, rng: &mut StdRng) -> Result<(Outcome, bo
     if !is("STOPPED") && !(older && is("RUNNING")) {
         return Err(format!("{name}: the pipe is {pipes:?}"));
     }
+    // of a data file the values may be others, under the same length and names
+    let unseen = end == ".parquet" && !well;
     let mut told = String::new();
     match rows(&mut server).await {
         Ok(_) if is("RUNNING") => {}
+        Ok(got) if got != sound.now && unseen => return Ok((Outcome::OnlyCheck, true)),
         Ok(got) if got != sound.now => return Err(format!("{name}: other rows are read{}", if well { ", and check says nothing" } else { "" })),
         Ok(_) => {}
         Err(e) => told = e,
     }
     match finish(&mut server).await {
+        Ok(got) if got != sound.last && unseen => return Ok((Outcome::OnlyCheck, true)),
         Ok(got) if got != sound.last => return Err(format!("{name}: the pipe goes on and ends with other rows{}", if well { ", and check says nothing" } else { "" })),
         Ok(_) => {}
         Err(e) => told += &e,
