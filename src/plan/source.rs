@@ -12,7 +12,7 @@ use standpipe_grammar::{Ident, Options as Written};
 use std::sync::Arc;
 
 /// Types of systems that the dialect names and this version does not reach.
-const TYPES_LATER: &[&str] = &["mysql", "mariadb", "mongodb", "oracle", "iotdb", "object-store"];
+const TYPES_LATER: &[&str] = &["oracle", "iotdb", "object-store"];
 
 /// Names that can't name a source.
 const RESERVED: &[&str] = &["standpipe", "lake", "postgres", "template0", "template1"];
