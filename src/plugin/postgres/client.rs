@@ -193,6 +193,7 @@ pub fn pinned_settings(access: Access) -> String {
     format!(
         "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \
          SET timezone = 'UTC'; SET lc_monetary = 'C'; SET xmloption = content; SET search_path = ''; SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; \
+         SET array_nulls = on; SET transform_null_equals = off; \
          SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; {mode}{NEWER_TIMEOUTS}"
     )
 }
