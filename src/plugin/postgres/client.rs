@@ -181,14 +181,16 @@ pub enum Access {
 /// Timeouts that not every server has (idle_session_timeout: from 14 on, transaction_timeout: from 17 on): a pipe's sessions rest while nothing
 /// changes, and a snapshot's transactions take as long as they take.
 const NEWER_TIMEOUTS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
+/// A commit that a crash of the target takes back was told as durable: the source would have let go of its log. What waits for more than the own disk stays.
+const DURABLE: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', false) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 /// What it is to run [`pinned_settings`], for messages.
 pub const SET_UP: &str = "could not set up the session";
 
 /// The statements that pin everything which could change the text form or the meaning of values.
 pub fn pinned_settings(access: Access) -> String {
     let mode = match access {
-        Access::Read => "SET default_transaction_read_only = on; SET row_security = off; ",
-        Access::Write => "SET default_transaction_read_only = off; ",
+        Access::Read => "SET default_transaction_read_only = on; SET row_security = off; ".to_string(),
+        Access::Write => format!("SET default_transaction_read_only = off; {DURABLE}; "),
     };
     format!(
         "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \
