@@ -97,7 +97,11 @@ async fn says_why(world: &mut World) -> Outcome {
 
 /// The target stands still: the source's connections are kept, memory is flat, and the lake goes on.
 async fn target_paused(world: &mut World, time: Duration) -> Outcome {
-    let (before, began) = (senders(world).await?, memory(world.server.pid()).unwrap_or(0));
+    // what the lake takes while it goes on is not what the pause adds
+    let warm = Gauge::start(&world.server);
+    tokio::time::sleep(time).await;
+    let (before, began) = (senders(world).await?, warm.most());
+    drop(warm);
     let gauge = Gauge::start(&world.server);
     let still = Still::stand(world.target.processes().await);
     let until = Instant::now() + time;

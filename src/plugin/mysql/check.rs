@@ -196,6 +196,21 @@ async fn cascades(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<
         );
         out.must("foreign_key", false, found, "no foreign key that changes rows: the log does not have what it does", hint);
     }
+    unseen_rules(wire, &names.join(", "), out).await
+}
+
+/// MariaDB shows a foreign key's rules to logins with more than SELECT; its columns it shows to every reader. A key without rules may do anything.
+async fn unseen_rules(wire: &mut Wire, names: &str, out: &mut Findings) -> Result<()> {
+    let sql = format!(
+        "SELECT DISTINCT k.table_schema, k.table_name, k.constraint_name FROM information_schema.key_column_usage k \
+         WHERE (k.table_schema, k.table_name) IN ({names}) AND k.referenced_table_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM information_schema.referential_constraints c \
+         WHERE c.constraint_schema = k.constraint_schema AND c.constraint_name = k.constraint_name AND c.table_name = k.table_name) ORDER BY 1, 2, 3"
+    );
+    for row in wire.rows("could not read the source's foreign keys", &sql).await? {
+        let [schema, table, key] = <[Option<String>; 3]>::try_from(row).unwrap_or_default().map(Option::unwrap_or_default);
+        let hint = format!("Run GRANT REFERENCES ON `{schema}`.* TO the source's login, so that it may see the key's rules.");
+        out.must("foreign_key", false, format!("foreign key {key} of {}: the login may not see what it does to rows", TableName::new(schema, table)), "foreign keys whose rules can be seen", hint);
+    }
     Ok(())
 }
 
