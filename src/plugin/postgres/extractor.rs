@@ -58,6 +58,8 @@ pub struct PgExtractor {
     looked: Option<Looked>,
     /// Who wrote the publication when it was remembered.
     altered: Option<String>,
+    /// A flush that was under way is read again up to here, whatever became of its tables: they are looked at after it.
+    look_from: Lsn,
 }
 
 /// When something was last done, if it was.
@@ -89,7 +91,7 @@ impl PgExtractor {
     /// Not connected. `target` says the pipe's name as application name.
     pub fn new(target: Target, config: Arc<Config>, pipe: PipeRef, options: Options) -> PgExtractor {
         let names = Names::new(pipe.uuid, &options);
-        PgExtractor { target, config, pipe, options, names, session: None, prepared: None, live: None, followed: Vec::new(), leaving: Vec::new(), published: true, looked: None, altered: None }
+        PgExtractor { target, config, pipe, options, names, session: None, prepared: None, live: None, followed: Vec::new(), leaving: Vec::new(), published: true, looked: None, altered: None, look_from: Lsn(0) }
     }
     /// Goes on from a temporary slot; its stream starts with the first `next`.
     pub(super) fn begin_at(&mut self, walsender: Walsender, names: Names, from: Lsn, identity: Identity) {

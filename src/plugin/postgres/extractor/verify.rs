@@ -35,7 +35,9 @@ impl PgExtractor {
         for (position, witness) in &from.witnesses {
             witnesses.push((Lsn::of(position)?, witness.clone()));
         }
-        if let Some(far) = witnesses.iter().map(|w| w.0).chain([start]).max().filter(|far| *far > end) {
+        self.look_from = witnesses.iter().map(|w| w.0).chain([start]).max().unwrap_or(start);
+        let far = self.look_from;
+        if far > end {
             return Err(position_lost("the source's log ends before the position of the pipe").with_detail(format!("It ends at {end}; the pipe was at {far}.")));
         }
         let mut decoder = self.decoder(start)?;
@@ -62,7 +64,7 @@ impl PgExtractor {
     /// `UndefinedTable` about one table, `PositionLost` where the publication lacks one.
     pub(super) async fn look_at_tables(&mut self) -> Result<()> {
         let interval = self.config.duration("source.tables-interval");
-        let between = self.live.as_ref().is_some_and(|l| l.decoder.between());
+        let between = self.live.as_ref().is_some_and(|l| l.decoder.between() && l.decoder.position() >= self.look_from);
         let is_due = |at: &Looked| between && !interval.is_zero() && at.is_none_or(|at| at.elapsed() >= interval);
         let Some(looked) = self.looked.filter(is_due) else { return Ok(()) };
         let first = looked.is_none();
