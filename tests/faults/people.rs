@@ -90,6 +90,8 @@ async fn publications_edited(world: &mut World) -> Outcome {
     for (edit, back) in edits {
         for away in [false, true] {
             let names = world.source.rows("select pubname from pg_publication order by 1").await?;
+            // until it is noticed, sums at the targets are wrong
+            world.look(false);
             let all = |sql: &str| names.iter().filter_map(|r| r[0].as_deref()).map(|n| format!("{};", sql.replace("{}", n))).collect::<String>();
             if away {
                 world.server.kill();
