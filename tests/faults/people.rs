@@ -236,7 +236,7 @@ async fn dropped_with_an_end_away(world: &mut World) -> Outcome {
 /// A row that the target does not take: its table leaves, the others go on, RESYNC ... TABLE brings it back.
 async fn poisoned_table(world: &mut World) -> Outcome {
     world.target.run("alter table life add constraint small check (n < 500)").await.or_else(|_| Ok::<_, String>(()))?;
-    world.target.run("delete from life where n >= 500; alter table life drop constraint if exists small; alter table life add constraint small check (n < 500)").await?;
+    world.target.run("begin; lock table life in access exclusive mode; delete from life where n >= 500; alter table life drop constraint if exists small; alter table life add constraint small check (n < 500); commit").await?;
     world.look(false);
     let until = Instant::now() + SAID;
     loop {
