@@ -68,7 +68,8 @@ async fn told_of_publication(world: &mut World) -> Outcome {
         let sql = format!("select coalesce(string_agg(m, ' '), '') from (select exception_message as m from standpipe.pipes where id = '{pipe}' union all select exception_message from standpipe.pipe_tables where pipe = '{pipe}') x");
         loop {
             let said = world.server.value(&sql).await;
-            if said.contains("publication") && said.contains("RESYNC PIPE") {
+            // the lake may see first that a changed row is not there
+            if (said.contains("publication") || said.contains("is not in the lake table")) && said.contains("RESYNC PIPE") {
                 break;
             }
             if Instant::now() > until {
