@@ -78,6 +78,11 @@ impl RowsBuilder {
                     builder.append_null();
                     true
                 }
+                // An update that begins to meet a publication's condition comes as an insert, without what it left as it was.
+                Cell::Unchanged if change.op == Op::Insert && place.is_some() => {
+                    return Err(Error::new(Kind::PositionLost, format!("the source sent an insert without column \"{}\"", self.table.columns[c].name))
+                        .with_detail("The publication has a condition for the table's rows: what it left out is lost."));
+                }
                 Cell::Unchanged => {
                     builder.append_null();
                     false

@@ -170,3 +170,12 @@ fn changes_that_are_done_are_skipped_and_a_bad_value_concerns_its_table_alone() 
     feed(&mut d, &[insert("3", "x"), commit(140, 150)]);
     assert!(d.take().expect("a batch").parts.is_empty());
 }
+
+#[test]
+fn an_insert_that_was_an_update_tells_what_a_condition_left_out() {
+    let mut d = decoder(true);
+    feed(&mut d, &[begin(120, 6), announced()]);
+    let e = d.message(&row(b'I', OID, &[tuple(b'N', &[Some("1"), Some("<unchanged>")])])).expect_err("the row was not sent before");
+    assert_eq!((e.kind(), e.table()), (Kind::PositionLost, Some("public.t")));
+    assert!(e.message().contains("\"a\"") && e.detail().is_some_and(|d| d.contains("publication")), "{e}");
+}
