@@ -1,6 +1,7 @@
 //! What flows through a pipe: tables at a version, columnar batches of changes, positions. Knows no system and no plugin.
 
 pub mod batch;
+pub mod calendar;
 pub mod collapse;
 pub mod column;
 pub mod interval;

@@ -4,6 +4,8 @@
 //! No plugin spawns a task that outlives its own value. Traits stay small and are `dyn` at batch granularity; what a plugin can do is data
 //! on its descriptor ([`Capabilities`]), never an optional method that somebody has to guess.
 
+pub mod findings;
+pub mod identity;
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod local;

@@ -125,6 +125,21 @@ pub enum ColumnChange {
     Key,
 }
 
+impl std::fmt::Display for ColumnChange {
+    /// What was done: `column "a" was added`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ColumnChange::Add(c) => write!(f, "column \"{c}\" was added"),
+            ColumnChange::Drop(c) => write!(f, "column \"{c}\" was dropped"),
+            ColumnChange::Rename { from, to } => {
+                write!(f, "column \"{from}\" was renamed to \"{to}\"")
+            }
+            ColumnChange::Retype(c) => write!(f, "the type of column \"{c}\" was changed"),
+            ColumnChange::Key => f.write_str("the key was changed"),
+        }
+    }
+}
+
 /// What a part holds.
 #[derive(Debug, Clone)]
 pub enum Content {

@@ -18,6 +18,21 @@ pub const DECIMAL_INFINITY: i128 = i128::MAX - 1;
 /// `-Infinity` of numeric in a `Decimal128`.
 pub const DECIMAL_NEG_INFINITY: i128 = i128::MIN;
 
+/// A scaled number's text form.
+pub fn decimal_text(value: i128, scale: i8) -> String {
+    match value {
+        DECIMAL_NAN => return "NaN".into(),
+        DECIMAL_INFINITY => return "Infinity".into(),
+        DECIMAL_NEG_INFINITY => return "-Infinity".into(),
+        _ => {}
+    }
+    let places = usize::try_from(scale).unwrap_or(0);
+    let digits = format!("{:0width$}", value.unsigned_abs(), width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    let point = if places > 0 { "." } else { "" };
+    format!("{}{whole}{point}{fraction}", if value < 0 { "-" } else { "" })
+}
+
 /// The first timestamp there is, 4714-11-24 00:00:00 BC, in microseconds since 1970-01-01.
 pub const FIRST_TIMESTAMP: i64 = -210_866_803_200_000_000;
 /// The first one that there is no more, 294277-01-01 00:00:00. PostgreSQL counts from 2000 and so gets 30 years further than 64 bits from 1970 do.

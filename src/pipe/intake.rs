@@ -280,9 +280,6 @@ impl Intake {
 
 fn describe(refused: &ColumnChange, change: &SchemaChange) -> String {
     match refused {
-        ColumnChange::Add(c) => format!("column \"{c}\" was added"),
-        ColumnChange::Drop(c) => format!("column \"{c}\" was dropped"),
-        ColumnChange::Rename { from, to } => format!("column \"{from}\" was renamed to \"{to}\""),
         ColumnChange::Retype(c) => {
             let now = change.after.columns.iter().find(|a| a.name == *c);
             let was = now.and_then(|a| change.before.columns.iter().find(|b| b.ordinal == a.ordinal));
@@ -291,5 +288,6 @@ fn describe(refused: &ColumnChange, change: &SchemaChange) -> String {
         }
         ColumnChange::Key if change.after.key.is_empty() => "the key was dropped".to_string(),
         ColumnChange::Key => "the key has other columns".to_string(),
+        other => other.to_string(),
     }
 }

@@ -38,6 +38,19 @@ impl Obstacles {
     }
 }
 
+/// What happens to a column's values in an existing column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passage {
+    /// All arrive as they are.
+    Exact,
+    /// All that arrive are as they were; some may be refused.
+    Note(String),
+    /// Some change.
+    Loss(String),
+    /// The types have nothing to do with each other.
+    Impossible,
+}
+
 /// All obstacles as one error: the first one is the message, all are in DETAIL. About one table only if all are.
 pub fn obstacles_error(all: Vec<Obstacle>) -> Option<Error> {
     let first = all.first()?;

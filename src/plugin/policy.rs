@@ -4,7 +4,7 @@
 use super::option::{Options, normalise};
 use super::shared;
 use crate::data::{ColumnChange, TableName};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
 
 /// The column that `on-delete = soft` sets: when the row was deleted, NULL while it is not.
@@ -147,6 +147,21 @@ impl Policies {
         let key = normalise(&format!("{}.{}.{column}", table.schema, table.name));
         self.lossy_of.get(&key).copied().unwrap_or(self.lossy)
     }
+}
+
+/// The error for a change of structure that is not done at the target; `able` says what 'propagate' does there, if not everything.
+pub fn stopped(table: &TableName, change: &ColumnChange, able: &str) -> Error {
+    Error::new(Kind::NotSupported, format!("the structure of table {table} has changed at the source"))
+        .with_detail(format!("There {change}."))
+        .with_hint(format!("Use 'on-ddl' = 'propagate'{able}, or RESYNC PIPE ... TABLE."))
+        .for_table(table.to_string())
+}
+
+/// The error for a truncate under `on-truncate = stop`.
+pub fn truncated(table: &TableName) -> Error {
+    Error::new(Kind::NotSupported, format!("table {table} was truncated at the source"))
+        .with_hint("RESYNC PIPE ... TABLE takes a new copy; 'on-truncate' says what a truncate does.")
+        .for_table(table.to_string())
 }
 
 fn lossy(word: &str) -> OnLossy {

@@ -54,15 +54,8 @@ fn same_type(change: &SchemaChange, name: &str, rules: &Rules) -> bool {
 }
 
 fn stopped(change: &SchemaChange, one: &ColumnChange, why: &str) -> Error {
-    let what = match one {
-        ColumnChange::Add(name) => format!("column \"{name}\" was added"),
-        ColumnChange::Drop(name) => format!("column \"{name}\" was dropped"),
-        ColumnChange::Rename { from, to } => format!("column \"{from}\" was renamed to \"{to}\""),
-        ColumnChange::Retype(name) => format!("the type of column \"{name}\" was changed"),
-        ColumnChange::Key => "the key was changed".to_string(),
-    };
     let table = change.after.name.to_string();
-    Error::new(Kind::WrongPhase, format!("{what} at the source, which is not applied to the lake"))
+    Error::new(Kind::WrongPhase, format!("{one} at the source, which is not applied to the lake"))
         .with_detail(format!("table {table}: {why}"))
         .with_hint(format!("RESYNC PIPE ... TABLE {table}"))
         .for_table(table)

@@ -1,6 +1,7 @@
 //! Column types: which Delta type holds a travelling type exactly, the text form of those that none holds, and the values that even a
 //! fitting type can't hold (infinities, dates BC, NaN in a decimal), which the pipe's `on-lossy` decides about.
 
+use crate::data::calendar::civil;
 use crate::data::special::*;
 use crate::data::{Column, LogicalType};
 use crate::error::{Error, Kind, Result};
@@ -244,19 +245,6 @@ pub fn text(logical: &LogicalType, array: &ArrayRef) -> Result<ArrayRef> {
         builder.append_value(&value);
     }
     Ok(Arc::new(builder.finish()))
-}
-
-/// Proleptic Gregorian date of a day number (days since 1970-01-01): year (astronomical), month, day.
-/// H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
-fn civil(days: i64) -> (i64, u32, u32) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month as u32, (doy - (153 * mp + 2) / 5 + 1) as u32)
 }
 
 fn write_civil(out: &mut String, days: i64) -> std::result::Result<bool, fmt::Error> {

@@ -7,6 +7,7 @@ use super::stream::{Scope, Spec};
 use super::types::{fact, tables};
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::findings::Findings;
 use crate::plugin::{Finding, FindingStatus, Needs};
 use mongodb::Client;
 use mongodb::bson::doc;
@@ -20,18 +21,6 @@ const SHORT_WINDOW: u64 = 24 * 3600;
 /// Documents that a snapshot copies in a second, for an estimate.
 const DOCUMENTS_PER_SECOND: u64 = 50_000;
 
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, name: &str, ok: FindingStatus, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        let hint = if ok == FindingStatus::Ok { String::new() } else { hint.into() };
-        self.0.push(Finding { check_name: name.into(), status: ok, found: found.into(), needed: needed.into(), hint });
-    }
-    fn must(&mut self, name: &str, ok: bool, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        self.add(name, if ok { FindingStatus::Ok } else { FindingStatus::Failed }, found, needed, hint);
-    }
-}
-
 fn text(e: &Error) -> String {
     match e.detail() {
         Some(detail) => format!("{}: {detail}", e.message()),
@@ -41,7 +30,7 @@ fn text(e: &Error) -> String {
 
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, layouts: &Layouts, needs: &Needs) -> Result<Vec<Finding>> {
-    let mut out = Findings(Vec::new());
+    let mut out = Findings::default();
     let started = Instant::now();
     let client = match target.connect().await {
         Ok(client) => client,

@@ -3,6 +3,7 @@
 //! that begins as one of these forms does is put into `$literal`.
 
 use super::raw::{Value, elements, malformed, tag, utf8};
+use crate::data::calendar::civil;
 use crate::error::Result;
 use base64::Engine;
 use std::fmt::Write;
@@ -224,18 +225,6 @@ fn date(out: &mut String, millis: i64) {
         let _ = write!(out, ".{fraction:03}");
     }
     out.push_str("Z\"}");
-}
-
-/// Year, month and day of a day since 1970, none before it: eras of 400 years that begin in March.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::types::{Carriage, MyType, Wanted, fact, tables};
 use super::wire::Wire;
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::findings::Findings;
 use crate::plugin::{Finding, FindingStatus, Needs, Options};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,24 +20,9 @@ const OLDEST_MARIADB: u32 = 100_200;
 const RETENTION_DAYS: u64 = 3;
 const DAY_SECONDS: u64 = 86_400;
 
-pub(super) struct Findings(pub Vec<Finding>);
-
-impl Findings {
-    pub fn add(&mut self, name: &str, status: FindingStatus, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        let hint = if status == FindingStatus::Ok { String::new() } else { hint.into() };
-        self.0.push(Finding { check_name: name.into(), status, found: found.into(), needed: needed.into(), hint });
-    }
-    pub fn must(&mut self, name: &str, ok: bool, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        self.add(name, if ok { FindingStatus::Ok } else { FindingStatus::Failed }, found, needed, hint);
-    }
-    pub fn should(&mut self, name: &str, ok: bool, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        self.add(name, if ok { FindingStatus::Ok } else { FindingStatus::Warning }, found, needed, hint);
-    }
-}
-
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, carriage: Carriage, needs: &Needs) -> Result<Vec<Finding>> {
-    let mut out = Findings(Vec::new());
+    let mut out = Findings::default();
     let started = Instant::now();
     let mut wire = match Wire::connect(target, Access::Read).await {
         Ok(wire) => wire,

@@ -4,6 +4,7 @@ use super::client::{ident, qualified};
 use super::types::{MyType, is_native};
 use crate::data::{Column, LogicalType, TableName, TableVersion};
 use crate::error::Result;
+use crate::plugin::obstacle::Passage;
 use crate::plugin::policy::DELETED_AT;
 use std::collections::HashSet;
 
@@ -117,19 +118,6 @@ pub fn create(table: &TableVersion, target: &TableName, primary_key: bool, soft_
         lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
     Ok(format!("CREATE TABLE {} ({}) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {} ROW_FORMAT = DYNAMIC", qualified(target)?, lines.join(", "), abilities.collation()))
-}
-
-/// What happens to a column's values in an existing column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Passage {
-    /// All arrive as they are.
-    Exact,
-    /// All that arrive are as they were; some may be refused.
-    Note(String),
-    /// Some change.
-    Loss(String),
-    /// The types have nothing to do with each other.
-    Impossible,
 }
 
 fn collation(native: &str) -> &str {

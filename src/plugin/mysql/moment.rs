@@ -1,6 +1,7 @@
 //! MySQL's dates and times: the parts of a value, its text form, and Arrow's numbers for it. A date may be zero in whole or in part, a time is a
 //! signed duration: both are values here that Arrow's types have not.
 
+use crate::data::calendar::{civil, days};
 use crate::error::{Error, Kind, Result};
 
 /// Microseconds of a day.
@@ -25,27 +26,6 @@ pub struct Moment {
     pub micro: u32,
     /// Of a time: below zero.
     pub negative: bool,
-}
-
-/// Days since 1970-01-01 of a day in the proleptic Gregorian calendar.
-pub fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// Year, month, day of a number of days since 1970-01-01.
-pub fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let of_era = z.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, of_year - (153 * shifted + 2) / 5 + 1)
 }
 
 fn month_days(year: u32, month: u32) -> u32 {

@@ -1,6 +1,7 @@
 //! PostgreSQL's text form of dates and times under `datestyle = ISO`, read and written without allocation, years before Christ and beyond
 //! 9999 included. Arrow counts from 1970, PostgreSQL's binary form from 2000.
 
+use crate::data::calendar::{civil, days};
 use crate::data::special::*;
 use std::fmt::Write;
 
@@ -10,27 +11,6 @@ pub const EPOCH_DAYS: i32 = 10_957;
 pub const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// Microseconds of a day.
 pub const DAY_MICROS: i64 = 86_400_000_000;
-
-/// Days since 1970-01-01 of a day in the proleptic Gregorian calendar; year 0 is 1 BC.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// Year, month, day of a number of days since 1970-01-01.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let of_era = z.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, of_year - (153 * shifted + 2) / 5 + 1)
-}
 
 /// A cursor over ASCII text.
 struct Text<'a>(&'a [u8]);

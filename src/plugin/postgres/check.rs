@@ -5,6 +5,7 @@ use super::publication::{self, Names, Operations};
 use super::types::{Wanted, fact, tables};
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Result};
+use crate::plugin::findings::Findings;
 use crate::plugin::{Finding, FindingStatus, Needs, Options};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,24 +13,12 @@ use std::time::Instant;
 /// The oldest version whose catalog and protocol are known here.
 const OLDEST: u32 = 110_000;
 
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, name: &str, ok: FindingStatus, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        let hint = if ok == FindingStatus::Ok { String::new() } else { hint.into() };
-        self.0.push(Finding { check_name: name.into(), status: ok, found: found.into(), needed: needed.into(), hint });
-    }
-    fn must(&mut self, name: &str, ok: bool, found: impl Into<String>, needed: impl Into<String>, hint: impl Into<String>) {
-        self.add(name, if ok { FindingStatus::Ok } else { FindingStatus::Failed }, found, needed, hint);
-    }
-}
-
 /// First version whose standbys decode changes.
 const STANDBY_DECODES: u32 = 160_000;
 
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, needs: &Needs) -> Result<Vec<Finding>> {
-    let mut out = Findings(Vec::new());
+    let mut out = Findings::default();
     let started = Instant::now();
     let session = match Session::connect(target, Access::Read).await {
         Ok(session) => session,

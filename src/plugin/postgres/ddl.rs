@@ -5,6 +5,7 @@ use super::connector::target::TargetColumn;
 use super::types::fact;
 use crate::data::{Column, LogicalType, TableName, TableVersion};
 use crate::error::Result;
+use crate::plugin::obstacle::Passage;
 
 /// How tables are made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,19 +85,6 @@ pub fn create(table: &TableVersion, target: &TableName, options: DdlOptions, as_
         creation.after.push(format!("ALTER TABLE {name} ADD PRIMARY KEY ({})", key.join(", ")));
     }
     Ok(creation)
-}
-
-/// What happens to a column's values in an existing column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Passage {
-    /// All arrive as they are.
-    Exact,
-    /// All that arrive are as they were; some may be refused.
-    Note(String),
-    /// Some change.
-    Loss(String),
-    /// The types have nothing to do with each other.
-    Impossible,
 }
 
 /// Compares a column that comes with one that is there.

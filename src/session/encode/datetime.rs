@@ -3,6 +3,7 @@
 //! Binary counts from 2000-01-01, Arrow from 1970-01-01; infinities are the sentinels of `data::special`.
 
 use super::zone::Zone;
+use crate::data::calendar::civil;
 pub use crate::data::interval::Interval;
 use crate::data::special::{DATE_INFINITY, DATE_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY};
 use crate::error::{Error, Kind, Result};
@@ -13,33 +14,13 @@ pub const EPOCH_DAYS: i32 = 10_957;
 pub const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * DAY;
 const DAY: i64 = 86_400_000_000;
 
-/// A proleptic Gregorian date; year 0 is 1 BC.
-struct Civil {
-    year: i64,
-    month: u8,
-    day: u8,
-}
-
-/// Days since 1970-01-01 to a date, by counting in eras of 400 years that begin in March.
-fn civil(days: i64) -> Civil {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u8;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u8;
-    Civil { year: year_of_era + era * 400 + i64::from(month <= 2), month, day }
-}
-
 fn two(n: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'0' + n / 10, b'0' + n % 10]);
 }
 
 /// The date without its era; true if it is BC.
 fn put_civil(days: i64, out: &mut Vec<u8>) -> bool {
-    let Civil { year, month, day } = civil(days);
+    let (year, month, day) = civil(days);
     let shown = if year <= 0 { 1 - year } else { year };
     if (1000..10_000).contains(&shown) {
         two((shown / 100) as u8, out);
@@ -48,9 +29,9 @@ fn put_civil(days: i64, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(format!("{shown:04}").as_bytes());
     }
     out.push(b'-');
-    two(month, out);
+    two(month as u8, out);
     out.push(b'-');
-    two(day, out);
+    two(day as u8, out);
     year <= 0
 }
 

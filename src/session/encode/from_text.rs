@@ -5,6 +5,7 @@
 use super::datetime::{EPOCH_DAYS, Interval, interval_binary};
 use super::zone::parse_offset;
 use super::{numeric, patch_length, pg_type};
+use crate::data::calendar;
 use crate::error::{Error, Kind, Result};
 
 /// Appends the binary form of a text form.
@@ -144,11 +145,7 @@ fn days_of(ymd: &str, bc: bool) -> Option<i64> {
     if day > longest {
         return None;
     }
-    let shifted = year - i64::from(month <= 2);
-    let era = shifted.div_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    let of_era = shifted.rem_euclid(400);
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468)
+    Some(calendar::days(year, month, day))
 }
 
 fn era(text: &str) -> (&str, bool) {

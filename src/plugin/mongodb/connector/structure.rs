@@ -9,7 +9,7 @@ use super::writer::MongoWriter;
 use crate::data::{ColumnChange, Content, SchemaChange, TableName};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::obstacle::obstacles_error;
-use crate::plugin::policy::{OnDdl, OnRows, OnTruncate};
+use crate::plugin::policy::{OnDdl, OnRows, OnTruncate, stopped, truncated};
 use crate::plugin::{Input, Place, TargetTable};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
@@ -113,10 +113,7 @@ impl MongoWriter {
     async fn truncate(&mut self, t: &TargetTable) -> Result<()> {
         match self.settings.policies.on_truncate {
             OnTruncate::Ignore => return Ok(()),
-            OnTruncate::Stop => {
-                let e = Error::new(Kind::NotSupported, format!("table {} was truncated at the source", t.table.name));
-                return Err(e.with_hint("RESYNC PIPE ... TABLE takes a new copy; 'on-truncate' says what a truncate does.").for_table(t.table.name.to_string()));
-            }
+            OnTruncate::Stop => return Err(truncated(&t.table.name)),
             OnTruncate::Propagate => {}
         }
         let name = self.place(t);
@@ -141,7 +138,9 @@ impl MongoWriter {
                 }
                 (OnDdl::Propagate, ColumnChange::Drop(column)) => (doc! { column: { "$exists": true } }, doc! { "$unset": { column: 1 } }),
                 (OnDdl::Propagate, ColumnChange::Rename { from, to }) => (doc! { from: { "$exists": true } }, doc! { "$rename": { from: to } }),
-                (_, other) => return Err(stopped(&change.after.name, other)),
+                (_, other) => {
+                    return Err(stopped(&change.after.name, other, " (additions, drops and renames)"));
+                }
             };
             let change = |ids: Bson| doc! { "update": &name.name, "updates": [{ "q": { "_id": { "$in": ids } }, "u": update.clone(), "multi": true }] };
             self.in_parts(&name, "could not change a collection's structure at the target", &filter, change).await?;
@@ -179,16 +178,4 @@ impl MongoWriter {
 fn bytes_of(command: &Document) -> Result<Vec<u8>> {
     let raw = RawDocumentBuf::try_from(command).map_err(|e| Error::internal("a command is malformed").with_detail(e.to_string()))?;
     Ok(raw.into_bytes())
-}
-
-fn stopped(table: &TableName, change: &ColumnChange) -> Error {
-    let what = match change {
-        ColumnChange::Add(c) => format!("column \"{c}\" was added"),
-        ColumnChange::Drop(c) => format!("column \"{c}\" was dropped"),
-        ColumnChange::Rename { from, to } => format!("column \"{from}\" was renamed to \"{to}\""),
-        ColumnChange::Retype(c) => format!("the type of column \"{c}\" was changed"),
-        ColumnChange::Key => "the key was changed".to_string(),
-    };
-    let e = Error::new(Kind::NotSupported, format!("the structure of table {table} has changed at the source"));
-    e.with_detail(format!("There {what}.")).with_hint("Use 'on-ddl' = 'propagate' (additions, drops and renames), or RESYNC PIPE ... TABLE.").for_table(table.to_string())
 }

@@ -3,7 +3,7 @@
 use super::super::json::string as json_string;
 use super::super::parse;
 use super::super::raw::{self, tag};
-use crate::data::special::{DATE_INFINITY, DATE_NEG_INFINITY, DECIMAL_INFINITY, DECIMAL_NAN, DECIMAL_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY};
+use crate::data::special::{DATE_INFINITY, DATE_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY, decimal_text};
 use crate::data::{Column, LogicalType};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::OnLossy;
@@ -156,20 +156,6 @@ fn decimal(text: &str, out: &mut Vec<u8>) -> std::result::Result<u8, Option<Erro
     let decimal: mongodb::bson::Decimal128 = text.parse().map_err(|_| None)?;
     out.extend_from_slice(&decimal.bytes());
     Ok(tag::DECIMAL)
-}
-
-/// A scaled number's text.
-fn decimal_text(value: i128, scale: i8) -> String {
-    match value {
-        DECIMAL_NAN => return "NaN".into(),
-        DECIMAL_INFINITY => return "Infinity".into(),
-        DECIMAL_NEG_INFINITY => return "-Infinity".into(),
-        _ => {}
-    }
-    let places = usize::try_from(scale).unwrap_or(0);
-    let digits = format!("{:0width$}", value.unsigned_abs(), width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    format!("{}{whole}{}{fraction}", if value < 0 { "-" } else { "" }, if places > 0 { "." } else { "" })
 }
 
 fn time_text(micros: i64) -> String {

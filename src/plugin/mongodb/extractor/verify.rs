@@ -7,6 +7,7 @@ use super::super::stream::{Scope, Start};
 use super::super::types::fact;
 use super::*;
 use crate::data::Witness;
+use crate::plugin::identity::same_as_far_as_seen;
 
 /// What became of an event that is looked for.
 enum Found {
@@ -21,7 +22,7 @@ impl MongoExtractor {
     pub(super) async fn verified(&mut self, from: &Resume) -> Result<Live> {
         self.deployment = None;
         let (client, deployment) = self.deployment().await?;
-        same(&from.identity, &identity(&self.target, &client, &deployment).await?)?;
+        same_as_far_as_seen(&from.identity, &identity(&self.target, &client, &deployment).await?)?;
         let start = self.prepared.take().map_or_else(|| from.position.clone(), |(position, _)| position);
         if start != from.position {
             return Err(position_lost("a side run can't go on from another position than its own"));
@@ -150,10 +151,4 @@ fn same_event(seen: &Position, position: &Position) -> bool {
 
 fn position_lost(message: impl Into<String>) -> Error {
     Error::new(Kind::PositionLost, message)
-}
-
-/// Every fact remembered must be the same now, as far as it can be seen now.
-fn same(known: &Identity, now: &Identity) -> Result<()> {
-    let differ: Vec<_> = known.iter().filter_map(|(key, value)| now.get(key).filter(|n| *n != value).map(|n| format!("{key} was {value} and is {n}."))).collect();
-    if differ.is_empty() { Ok(()) } else { Err(position_lost("the source is not the one that was read").with_detail(differ.join(" "))) }
 }

@@ -9,7 +9,7 @@ use super::writer::MyWriter;
 use crate::data::{Column, ColumnChange, SchemaChange, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::TargetTable;
-use crate::plugin::policy::OnDdl;
+use crate::plugin::policy::{OnDdl, stopped};
 use std::collections::BTreeSet;
 
 const ALTER: &str = "could not change a table's structure at the target";
@@ -35,7 +35,9 @@ impl MyWriter {
             match (self.settings.policies.on_ddl, one) {
                 (OnDdl::Ignore, _) => continue,
                 (OnDdl::Propagate, _) | (OnDdl::Additive, ColumnChange::Add(_)) => {}
-                (OnDdl::Additive | OnDdl::Stop, other) => return Err(stopped(&change.after, other)),
+                (OnDdl::Additive | OnDdl::Stop, other) => {
+                    return Err(stopped(&change.after.name, other, ""));
+                }
             }
             if applied && matches!(one, ColumnChange::Add(_) | ColumnChange::Drop(_) | ColumnChange::Rename { .. }) {
                 continue;
@@ -173,18 +175,6 @@ fn constant(default: &str, native: bool) -> Option<String> {
     }
     let call = default.contains('(') || default.to_ascii_lowercase().starts_with("current_timestamp");
     (!call).then(|| literal(default))
-}
-
-fn stopped(after: &TableVersion, change: &ColumnChange) -> Error {
-    let what = match change {
-        ColumnChange::Add(c) => format!("column \"{c}\" was added"),
-        ColumnChange::Drop(c) => format!("column \"{c}\" was dropped"),
-        ColumnChange::Rename { from, to } => format!("column \"{from}\" was renamed to \"{to}\""),
-        ColumnChange::Retype(c) => format!("the type of column \"{c}\" was changed"),
-        ColumnChange::Key => "the key was changed".to_string(),
-    };
-    let e = Error::new(Kind::NotSupported, format!("the structure of table {} has changed at the source", after.name));
-    e.with_detail(format!("There {what}.")).with_hint("Use 'on-ddl' = 'propagate', or RESYNC PIPE ... TABLE.").for_table(after.name.to_string())
 }
 
 #[cfg(test)]

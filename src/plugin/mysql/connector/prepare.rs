@@ -1,7 +1,7 @@
 //! Compares what will arrive with what is there, and says every fault of every table at once. Changes nothing.
 
 use super::super::client::{ident, literal, qualified};
-use super::super::ddl::{self, Abilities, Passage};
+use super::super::ddl::{self, Abilities};
 use super::super::server::variables;
 use super::super::types::{fact, is_native};
 use super::super::wire::Wire;
@@ -9,7 +9,7 @@ use super::details::{Details, details, everything, is_folded};
 use super::{Settings, marks};
 use crate::data::{Column, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::obstacle::{Obstacle, Obstacles, obstacles_error};
+use crate::plugin::obstacle::{Obstacle, Obstacles, Passage, obstacles_error};
 use crate::plugin::policy::{DELETED_AT, OnDdl, OnDelete, OnLossy, OnRows};
 use crate::plugin::{Place, Prepared, TargetTable};
 use std::collections::{BTreeSet, HashMap, HashSet};

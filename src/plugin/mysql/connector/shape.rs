@@ -1,12 +1,13 @@
 //! How a version of a table is written to its target: which columns go where, and the statements for it.
 
 use super::super::client::{ident, qualified};
-use super::super::ddl::{Passage, is_exact, passage, tells_apart};
+use super::super::ddl::{is_exact, passage, tells_apart};
 use super::super::literal::{Cells, Form, Impossible};
 use super::super::types::{MyType, is_native};
 use super::details::Details;
 use crate::data::{Column, Lossy, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::obstacle::Passage;
 use crate::plugin::policy::DELETED_AT;
 use arrow::array::{Array, RecordBatch};
 use std::sync::Arc;

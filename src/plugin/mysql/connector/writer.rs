@@ -7,7 +7,7 @@ use super::shape::{Shape, ShapeOptions};
 use super::{Settings, marks};
 use crate::data::{ColumnChange, Content, Lossy, Part, Rows, SchemaChange, TableId, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate};
+use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate, truncated};
 use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -302,10 +302,7 @@ impl MyWriter {
     async fn truncate(&mut self, t: &TargetTable) -> Result<()> {
         match self.settings.policies.on_truncate {
             OnTruncate::Ignore => return Ok(()),
-            OnTruncate::Stop => {
-                let e = Error::new(Kind::NotSupported, format!("table {} was truncated at the source", t.table.name));
-                return Err(e.with_hint("RESYNC PIPE ... TABLE takes a new copy; 'on-truncate' says what a truncate does.").for_table(t.table.name.to_string()));
-            }
+            OnTruncate::Stop => return Err(truncated(&t.table.name)),
             OnTruncate::Propagate => {}
         }
         self.empty(&self.place(t)).await?;

@@ -8,7 +8,8 @@ use super::super::wire::Wire;
 use super::{Begin, Live, MyExtractor};
 use crate::data::Witness;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::{Identity, Resume};
+use crate::plugin::Resume;
+use crate::plugin::identity::same;
 
 /// A place beyond a file's end, or in no event.
 const FATAL: u16 = 1236;
@@ -82,16 +83,6 @@ fn other_history(witness: &Witness, found: &str) -> Error {
 fn print_of(xid: &str) -> Option<(u64, u32)> {
     let (offset, print) = xid.rsplit_once('@')?.1.split_once('/')?;
     Some((offset.parse().ok()?, u32::from_str_radix(print, 16).ok()?))
-}
-
-/// Every fact remembered must be the same now.
-fn same(known: &Identity, now: &Identity) -> Result<()> {
-    let differ: Vec<_> = known
-        .iter()
-        .filter(|(key, value)| now.get(*key) != Some(*value))
-        .map(|(key, value)| format!("{key} was {value} and is {}.", now.get(key).map_or("not known", String::as_str)))
-        .collect();
-    if differ.is_empty() { Ok(()) } else { Err(position_lost("the source is not the one that was read").with_detail(differ.join(" "))) }
 }
 
 /// The server has all of our transactions, and has not thrown away one that we have not seen.

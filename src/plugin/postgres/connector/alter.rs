@@ -6,8 +6,8 @@ use super::pipeline::StepError;
 use super::writer::PgWriter;
 use crate::data::{Column, ColumnChange, SchemaChange, TableVersion};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::policy::{OnDdl, OnLossy};
 use crate::plugin::TargetTable;
+use crate::plugin::policy::{OnDdl, OnLossy, stopped};
 
 const WHAT: &str = "could not change a table's structure at the target";
 
@@ -20,7 +20,9 @@ impl PgWriter {
                 (OnDdl::Ignore, _) => {}
                 (OnDdl::Additive | OnDdl::Propagate, ColumnChange::Add(name)) => self.add_column(&table, &change.after, name).await?,
                 (OnDdl::Propagate, other) => self.propagate(&table, change, other).await?,
-                (OnDdl::Additive | OnDdl::Stop, other) => return Err(stopped(&change.after, other).into()),
+                (OnDdl::Additive | OnDdl::Stop, other) => {
+                    return Err(stopped(&change.after.name, other, "").into());
+                }
             }
         }
         self.forget_shapes(change.after.id);
@@ -100,18 +102,6 @@ fn is_constant(expression: &str) -> bool {
     let value = outside.split_once("::").map_or(outside.as_str(), |(v, _)| v).trim().to_lowercase();
     let plain = value.is_empty() || matches!(value.as_str(), "true" | "false" | "null") || value.trim_start_matches(['-', '(']).trim_end_matches(')').parse::<f64>().is_ok();
     plain && type_part.chars().all(|c| c.is_ascii_alphanumeric() || " _.\"[](),:".contains(c))
-}
-
-fn stopped(after: &TableVersion, change: &ColumnChange) -> Error {
-    let what = match change {
-        ColumnChange::Add(c) => format!("column \"{c}\" was added"),
-        ColumnChange::Drop(c) => format!("column \"{c}\" was dropped"),
-        ColumnChange::Rename { from, to } => format!("column \"{from}\" was renamed to \"{to}\""),
-        ColumnChange::Retype(c) => format!("the type of column \"{c}\" was changed"),
-        ColumnChange::Key => "the key was changed".to_string(),
-    };
-    let e = Error::new(Kind::NotSupported, format!("the structure of table {} has changed at the source", after.name));
-    e.with_detail(format!("There {what}.")).with_hint("Use 'on-ddl' = 'propagate', or RESYNC PIPE ... TABLE.").for_table(after.name.to_string())
 }
 
 #[cfg(test)]

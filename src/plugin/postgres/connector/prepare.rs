@@ -1,13 +1,13 @@
 //! Compares what will arrive with what is there, and says every fault of every table at once. Changes nothing.
 
 use super::super::client::{Session, failed, literal, qualified};
-use super::super::ddl::{self, Creation, DdlOptions, Passage};
+use super::super::ddl::{self, Creation, DdlOptions};
 use super::marks;
 use super::settings::Settings;
 use super::target::{TargetRelation, relations};
 use crate::data::{Column, TableName, WireFormat};
 use crate::error::{Kind, Result};
-use crate::plugin::obstacle::{Obstacle, Obstacles, obstacles_error};
+use crate::plugin::obstacle::{Obstacle, Obstacles, Passage, obstacles_error};
 use crate::plugin::policy::{DELETED_AT, OnDdl, OnDelete, OnLossy, OnRows};
 use crate::plugin::{Place, Prepared, TargetTable, wire_allowed};
 use std::collections::{BTreeSet, HashMap};

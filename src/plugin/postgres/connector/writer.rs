@@ -9,7 +9,7 @@ use super::shape::{Shape, ShapeOptions};
 use super::target::relations;
 use crate::data::{Content, Lossy, Part, Rows, TableId, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate};
+use crate::plugin::policy::{OnDdl, OnDelete, OnLossy, OnTruncate, truncated};
 use crate::plugin::{Counts, Flushed, Input, Mark, MarkKind, Place, TargetTable, Writer, WriterRole};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -333,10 +333,7 @@ impl PgWriter {
     async fn truncate(&mut self, t: &TargetTable) -> Result<(), StepError> {
         match self.settings.on_truncate {
             OnTruncate::Ignore => return Ok(()),
-            OnTruncate::Stop => {
-                let e = Error::new(Kind::NotSupported, format!("table {} was truncated at the source", t.table.name));
-                return Err(e.with_hint("RESYNC PIPE ... TABLE takes a new copy; 'on-truncate' says what a truncate does.").for_table(t.table.name.to_string()).into());
-            }
+            OnTruncate::Stop => return Err(truncated(&t.table.name).into()),
             OnTruncate::Propagate => {}
         }
         self.empty(&self.place(t)).await?;

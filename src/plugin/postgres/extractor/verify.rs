@@ -5,6 +5,7 @@ use super::super::client::{Session, failed};
 use super::super::identity::{self, fact};
 use super::super::publication::{self, Operations};
 use super::*;
+use crate::plugin::identity::same;
 
 impl PgExtractor {
     /// Takes the slot and verifies it. Errors: `PositionLost`, `Busy` where somebody else holds it.
@@ -97,16 +98,6 @@ fn position_lost(message: impl Into<String>) -> Error {
 /// Of the facts, those of the server as a whole.
 fn cluster(identity: &Identity) -> Identity {
     identity.iter().filter(|(k, _)| [fact::SYSTEM, fact::TIMELINE].contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
-}
-
-/// Every fact remembered must be the same now.
-fn same(known: &Identity, now: &Identity) -> Result<()> {
-    let differ: Vec<_> = known
-        .iter()
-        .filter(|(key, value)| now.get(*key) != Some(*value))
-        .map(|(key, value)| format!("{key} was {value} and is {}.", now.get(key).map_or("not known", String::as_str)))
-        .collect();
-    if differ.is_empty() { Ok(()) } else { Err(position_lost("the source is not the one that was read").with_detail(differ.join(" "))) }
 }
 
 async fn slot_is_there(session: &Session, names: &Names) -> Result<()> {

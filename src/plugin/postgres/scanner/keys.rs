@@ -2,7 +2,7 @@
 
 use super::super::calendar::{date_text, time_text, timestamp_text};
 use super::super::client::{ident, literal};
-use crate::data::special::{DECIMAL_INFINITY, DECIMAL_NAN, DECIMAL_NEG_INFINITY};
+use crate::data::special::decimal_text;
 use crate::data::{LogicalType, TableVersion};
 use crate::error::{Error, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -72,24 +72,10 @@ fn float_text(text: String) -> String {
     }
 }
 
-/// A scaled number's text form.
-pub fn decimal_text(value: i128, scale: i8) -> String {
-    match value {
-        DECIMAL_NAN => return "NaN".into(),
-        DECIMAL_INFINITY => return "Infinity".into(),
-        DECIMAL_NEG_INFINITY => return "-Infinity".into(),
-        _ => {}
-    }
-    let places = usize::try_from(scale).unwrap_or(0);
-    let digits = format!("{:0width$}", value.unsigned_abs(), width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    let point = if places > 0 { "." } else { "" };
-    format!("{}{whole}{point}{fraction}", if value < 0 { "-" } else { "" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::special::DECIMAL_NAN;
     use crate::data::{Column, TableName};
     use arrow::array::{ArrayRef, Int32Array, StringArray};
     use std::sync::Arc;
