@@ -138,6 +138,7 @@ pub const SETTINGS: &[Setting] = &[
     s("lake.roots", Text, "", Startup, "directories, with commas, below which a statement may name a lake; the data directory is always one"),
     s("lake.fsync", Bool, "on", Startup, "sync files of a local lake before a flush returns; off only for tests"),
     s("lake.file-size", Size, "128MB", Startup, "data files a snapshot or compaction aims at"),
+    s("lake.draft-bytes", Size, "32MB", Startup, "bytes of a transaction's changes of one table in memory from which on they are written ahead of its commit"),
     s("lake.row-group-bytes", Size, "16MB", Startup, "bytes of a row group in memory before it is written"),
     s("lake.finder-threads", Integer { min: 1, max: 64 }, "2", Startup, "files searched for keys at the same time"),
     s("lake.key-cache", Size, "64MB", Startup, "memory for key columns of files searched again and again"),

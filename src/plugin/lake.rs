@@ -12,6 +12,7 @@ pub mod compact;
 pub mod connector;
 pub mod convert;
 pub mod ddl;
+pub mod draft;
 pub mod fault;
 pub mod file;
 pub mod find;

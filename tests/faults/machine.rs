@@ -2,6 +2,7 @@
 
 use super::server::Standpipe;
 use super::shim::Shim;
+use super::steps::wanted;
 use super::systems::{Session, pg_session};
 use super::world::{STUCK, World, alone, seed};
 use crate::support::server::PASSWORD;
@@ -347,14 +348,14 @@ async fn all(world: &mut World, shim: &Shim, long: bool) -> Outcome {
     let pause = Duration::from_millis(if long { 90_000 } else { 400 });
     let mut faults = Vec::new();
     macro_rules! act {
-        ($name:expr, $e:expr) => {{
+        ($name:expr, $e:expr) => {{ if wanted($name) {
             let began = Instant::now();
             let outcome = $e.await;
             println!("{} {:?} {}", $name, began.elapsed(), outcome.as_ref().err().map_or("ok", String::as_str));
             if let Err(e) = outcome {
                 faults.push(format!("{}: {e}\n{}", $name, world.log_tail()));
             }
-        }};
+        } }};
     }
     act!("paused target", target_paused(world, pause));
     act!("paused source", source_paused(world, pause));

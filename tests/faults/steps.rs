@@ -16,17 +16,21 @@ pub const LOOK: Duration = Duration::from_millis(30);
 pub struct Steps<R> {
     recover: R,
     faults: Vec<String>,
-    only: Option<String>,
+}
+
+/// Whether a step is to be taken.
+pub fn wanted(name: &str) -> bool {
+    std::env::var("STANDPIPE_FAULTS_STEP").ok().is_none_or(|only| only.split(',').any(|word| name.contains(word)))
 }
 
 impl<R: AsyncFn(&mut World) -> Outcome> Steps<R> {
     /// `recover` is run in an empty world: no pipe, nothing of one at either end.
     pub fn new(recover: R) -> Self {
-        Steps { recover, faults: Vec::new(), only: std::env::var("STANDPIPE_FAULTS_STEP").ok() }
+        Steps { recover, faults: Vec::new() }
     }
     /// Takes a step.
     pub async fn take(&mut self, world: &mut World, name: &str, step: impl AsyncFnOnce(&mut World) -> Outcome) {
-        if self.only.as_ref().is_some_and(|only| !only.split(',').any(|word| name.contains(word))) {
+        if !wanted(name) {
             return;
         }
         let began = Instant::now();

@@ -41,6 +41,9 @@ const SETTINGS: &[&str] = &[
     "connect_timeout=3s",
 ];
 
+/// In half of its lives the program writes all but the smallest changes of the lake ahead of their commit.
+const DRAFT: &str = "lake.draft-bytes=";
+
 /// Which targets are looked at, and what was seen.
 #[derive(Default)]
 struct Watch {
@@ -333,6 +336,10 @@ impl World {
     /// Starts the program again after it has died, and says since when it was ready.
     pub async fn restart(&mut self, failpoint: &str) -> bool {
         let points = [failpoint, &self.slow].into_iter().filter(|f| !f.is_empty()).collect::<Vec<_>>().join(",");
+        self.server.settings.retain(|s| !s.starts_with(DRAFT));
+        if self.rng.random_bool(0.5) {
+            self.server.settings.push(format!("{DRAFT}1kB"));
+        }
         self.server.spawn(&points);
         self.server.ready().await
     }

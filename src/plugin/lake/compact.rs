@@ -65,7 +65,7 @@ impl LakeTable {
     pub(super) async fn compact_with(&self, hook: Option<&Hook>) -> Result<Option<Compacted>> {
         let (meta, files) = {
             let state = self.lock().await?;
-            if !state.is_ours() || state.loading {
+            if !state.is_ours() || !state.is_settled() {
                 return Ok(None);
             }
             (state.meta.clone(), choose(&self.settings, state.files.values()))
@@ -80,7 +80,7 @@ impl LakeTable {
         }
         let mut state = self.lock().await?;
         for _ in 0..self.settings.commit_attempts.max(1) {
-            if state.loading || state.meta.columns != meta.columns {
+            if !state.is_settled() || state.meta.columns != meta.columns {
                 return Ok(None);
             }
             let Some((plan, translated)) = self.exchange(&state, &files, &copy).await? else { return Ok(None) };

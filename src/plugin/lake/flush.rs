@@ -1,5 +1,6 @@
 //! One flush of a table: set-up, truncate, change of structure, changes of rows or swap, in one commit with the flush's `seq`.
 
+use super::draft::Draft;
 use super::log::Plan;
 use super::schema::{GENERATION, OWNER, TABLE_ID, TableMeta};
 use super::state::{Claim, Outcome, State, View, seq_id};
@@ -15,13 +16,18 @@ impl LakeTable {
     /// Does the work in one commit with `seq`. A shard that is at `seq` already did it before: nothing happens. `previous` is where the
     /// shard must be; anywhere else it is fenced (set-up takes the table wherever it is).
     pub async fn flush(&self, seq: i64, previous: i64, work: &[Work]) -> Result<Applied> {
+        self.flush_draft(None, seq, previous, work).await
+    }
+
+    /// The same, after what was done ahead.
+    pub async fn flush_draft(&self, draft: Option<Draft>, seq: i64, previous: i64, work: &[Work]) -> Result<Applied> {
         let mut state = self.lock().await?;
         for _ in 0..self.settings.commit_attempts.max(1) {
             if state.is_ours() && state.marks.seq == Some(seq) {
                 self.check_claim(&state)?;
                 return Ok(Applied::default());
             }
-            if let Some(applied) = self.attempt(&mut state, seq, previous, work).await? {
+            if let Some(applied) = self.attempt(&mut state, draft.as_ref(), seq, previous, work).await? {
                 return Ok(applied);
             }
         }
@@ -44,9 +50,12 @@ impl LakeTable {
     }
 
     /// One plan and commit; `None`: the version moved.
-    async fn attempt(&self, state: &mut MutexGuard<'_, State>, seq: i64, previous: i64, work: &[Work]) -> Result<Option<Applied>> {
+    async fn attempt(&self, state: &mut MutexGuard<'_, State>, draft: Option<&Draft>, seq: i64, previous: i64, work: &[Work]) -> Result<Option<Applied>> {
         let Some(claim) = state.claim else { return Err(Error::internal("a lake table is written before it is claimed")) };
         let (plan, applied) = match work {
+            [Work::Setup(_) | Work::Swap(_) | Work::Leave] if draft.is_some() => {
+                return Err(Error::internal("a set-up or swap of a lake table is a flush of its own"));
+            }
             [Work::Setup(setup)] => (self.plan_setup(state, claim, setup)?, Applied::default()),
             [Work::Swap(setup)] if !state.is_ours() => (self.plan_take(state, claim, setup).await?, Applied::default()),
             _ => {
@@ -59,8 +68,11 @@ impl LakeTable {
                     [Work::Swap(setup)] => (self.plan_swap(state, setup).await?, Applied::default()),
                     [Work::Leave] => (plan_leave(state), Applied::default()),
                     work => {
-                        let mut view = state.view();
-                        let applied = view.work(self, work, "part-").await?;
+                        let (mut view, mut applied) = match draft {
+                            Some(draft) => draft.on(state)?,
+                            None => (state.view(), Applied::default()),
+                        };
+                        applied.add(&view.work(self, work, "part-").await?);
                         (self.difference(state, &view, "WRITE").await?, applied)
                     }
                 }

@@ -81,7 +81,7 @@ impl LakeTable {
         let cutoff = now() - self.settings.vacuum_retention.as_millis() as i64;
         let stages: Vec<String> = {
             let state = self.lock().await?;
-            if !state.is_ours() || state.loading {
+            if !state.is_ours() || !state.is_settled() {
                 return Ok(Cleaned::default());
             }
             state.stages.keys().map(|g| stage_prefix(*g)).collect()

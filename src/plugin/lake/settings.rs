@@ -14,6 +14,8 @@ pub struct Settings {
     pub row_group_bytes: usize,
     /// ... and at the latest at this many rows: bounds what one key look-up decodes.
     pub row_group_rows: usize,
+    /// Changes of one table in memory, in bytes, from which on they are written ahead of their commit (`lake.draft-bytes`).
+    pub draft_bytes: usize,
     /// Rows decoded at a time by readers of ours.
     pub read_batch_rows: usize,
     /// Files whose keys are read at the same time by one flush (`lake.finder-threads`).
@@ -59,6 +61,7 @@ impl Default for Settings {
             target_file_bytes: 128 << 20,
             row_group_bytes: 16 << 20,
             row_group_rows: 1 << 18,
+            draft_bytes: 32 << 20,
             read_batch_rows: 1 << 13,
             find_parallelism: std::thread::available_parallelism().map_or(1, |n| n.get()),
             open_parallelism: 8,
@@ -99,6 +102,7 @@ impl Settings {
             fsync: config.flag("lake.fsync"),
             target_file_bytes: config.size("lake.file-size"),
             row_group_bytes: config.size("lake.row-group-bytes"),
+            draft_bytes: config.size("lake.draft-bytes"),
             find_parallelism: config.count("lake.finder-threads"),
             key_cache_bytes: config.size("lake.key-cache"),
             checkpoint_interval: config.count("lake.checkpoint-commits") as u64,

@@ -3,7 +3,7 @@
 use super::file::LiveFile;
 use super::schema::{OWNER, TableMeta};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use uuid::Uuid;
 
 /// A pipe's right to commit, taken by [`LakeTable::claim`].
@@ -73,6 +73,8 @@ pub struct State {
     pub stages: HashMap<i64, Stage>,
     /// A snapshot may not be done: its files are its record, so nothing is compacted. Until the first flush of changes tells otherwise.
     pub loading: bool,
+    /// Alive while a flush is under way ahead of its commit: nothing else of this process moves the version then.
+    pub(super) drafted: Weak<()>,
     /// Commits since the last checkpoint that this process made.
     pub since_checkpoint: u64,
     /// A commit's fate was not learned: read the log before the next one.
@@ -110,6 +112,11 @@ impl State {
     /// The table is there and the claiming pipe's own.
     pub fn is_ours(&self) -> bool {
         self.version.is_some() && self.claim.is_some_and(|c| self.meta.properties.get(OWNER) == Some(&c.pipe.hyphenated().to_string()))
+    }
+
+    /// The files are changed only by a flush: neither a snapshot, whose files are its record, nor a draft is under way.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.loading && self.drafted.strong_count() == 0
     }
 
     pub(super) fn set_stage(&mut self, generation: i64, view: View) {

@@ -20,7 +20,7 @@ use deltalake::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
@@ -62,6 +62,7 @@ impl LakeTable {
             marks: Marks::default(),
             stages: HashMap::new(),
             loading: false,
+            drafted: Weak::new(),
             since_checkpoint: 0,
             stale: true,
         };

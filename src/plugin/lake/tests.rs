@@ -1,5 +1,6 @@
 //! The engine on real files in a temporary directory: exactly once under crashes, compaction against flushes, copies, structure.
 
+mod ahead;
 mod bench;
 mod contract;
 mod crash;

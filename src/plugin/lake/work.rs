@@ -88,3 +88,15 @@ pub struct Applied {
     /// Bytes of new data files.
     pub bytes: u64,
 }
+
+impl Applied {
+    /// And more.
+    pub fn add(&mut self, more: &Applied) {
+        self.counts.inserts += more.counts.inserts;
+        self.counts.updates += more.counts.updates;
+        self.counts.deletes += more.counts.deletes;
+        self.counts.truncates += more.counts.truncates;
+        self.lossy.add(&more.lossy);
+        self.bytes += more.bytes;
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::chunk::{ChunkId, ChunkWriter};
 use super::convert::{self, MergedRows};
+use super::draft::Draft;
 use super::options::Policy;
 use super::shelf::Shelf;
 use super::table::LakeTable;
@@ -21,6 +22,10 @@ pub struct LakeWriter {
     /// The table that `pending` is of.
     target: Option<Arc<TargetTable>>,
     pending: Vec<Pending>,
+    pending_bytes: usize,
+    /// What of this flush was done ahead of its commit: in the live table, in a copy in the making.
+    draft: Option<Draft>,
+    copied: Applied,
     chunk: Option<OpenChunk>,
 }
 
@@ -40,13 +45,13 @@ struct OpenChunk {
 impl LakeWriter {
     /// A writer of this role.
     pub fn new(shelf: Arc<Shelf>, role: WriterRole) -> LakeWriter {
-        LakeWriter { shelf, role, target: None, pending: vec![], chunk: None }
+        LakeWriter { shelf, role, target: None, pending: vec![], pending_bytes: 0, draft: None, copied: Applied::default(), chunk: None }
     }
 
     /// All that one flush makes durable is of one table, since each is a shard.
     fn of(&mut self, target: &Arc<TargetTable>) -> Result<()> {
         match &self.target {
-            Some(other) if other.table.id != target.table.id && !self.pending.is_empty() => {
+            Some(other) if other.table.id != target.table.id && (!self.pending.is_empty() || self.draft.is_some()) => {
                 Err(Error::internal("a flush of the lake has changes of two tables").with_detail(format!("{} and {}", other.target, target.target)))
             }
             _ => {
@@ -70,7 +75,21 @@ impl LakeWriter {
         open.writer.write(&open.table, &rows).await
     }
 
+    /// Too much is pending to wait for the flush.
+    async fn work_ahead(&mut self, target: &TargetTable) -> Result<()> {
+        let works = self.works()?;
+        let table = self.shelf.open(target).await?;
+        match target.place {
+            Place::Live => self.draft = Some(table.draft(self.draft.take(), &works).await?),
+            Place::Stage => self.copied.add(&table.stage_work(target.table.generation, &works).await?),
+        }
+        Ok(())
+    }
+
     fn change(&mut self, part: Part) -> Result<()> {
+        if let Content::Rows(rows) = &part.content {
+            self.pending_bytes += rows.bytes();
+        }
         let rules = &self.shelf.rules;
         match part.content {
             Content::Rows(rows) => match self.pending.last_mut() {
@@ -98,6 +117,7 @@ impl LakeWriter {
 
     fn works(&mut self) -> Result<Vec<Work>> {
         let deleted_at = chrono::Utc::now().timestamp_micros();
+        self.pending_bytes = 0;
         let mut works = vec![];
         for one in self.pending.drain(..) {
             works.push(match one {
@@ -120,7 +140,7 @@ impl LakeWriter {
             }
             (None, _) => return Err(Error::internal("changes are flushed by a writer of changes")),
         };
-        let applied = table.flush(mark.seq, mark.previous, &works).await?;
+        let applied = table.flush_draft(self.draft.take(), mark.seq, mark.previous, &works).await?;
         let id = match (&self.target, self.role) {
             (_, WriterRole::Changes(shard)) => TableId(shard.0),
             (Some(target), _) => target.table.id,
@@ -144,23 +164,16 @@ impl LakeWriter {
     }
 
     async fn flush_stage(&mut self, id: TableId, generation: i64) -> Result<Flushed> {
-        let mut applied = Applied::default();
+        let mut applied = std::mem::take(&mut self.copied);
         if let Some(open) = self.chunk.take() {
-            applied.lossy = open.lossy;
-            applied.counts.inserts = open.table.finish_stage(generation, open.writer).await?;
+            applied.lossy.add(&open.lossy);
+            applied.counts.inserts += open.table.finish_stage(generation, open.writer).await?;
         }
         let works = self.works()?;
         if !works.is_empty() {
             let Some(target) = &self.target else { return Err(Error::internal("changes of a copy without its table")) };
             let table = self.shelf.open(target).await?;
-            let more = table.stage_work(generation, &works).await?;
-            let c = &mut applied.counts;
-            c.inserts += more.counts.inserts;
-            c.updates += more.counts.updates;
-            c.deletes += more.counts.deletes;
-            c.truncates += more.counts.truncates;
-            applied.lossy.add(&more.lossy);
-            applied.bytes = more.bytes;
+            applied.add(&table.stage_work(generation, &works).await?);
         }
         Ok(flushed(id, applied))
     }
@@ -209,7 +222,12 @@ impl Writer for LakeWriter {
             }
             Input::Change { table, part } => {
                 self.of(&table)?;
-                self.change(part)
+                let name = table.table.name.to_string();
+                self.change(part)?;
+                if self.pending_bytes > self.shelf.lake.settings.draft_bytes {
+                    self.work_ahead(&table).await.map_err(|e| about(e, &name))?;
+                }
+                Ok(())
             }
             Input::Swap(target) => {
                 self.of(&target)?;
