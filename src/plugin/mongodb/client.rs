@@ -38,6 +38,8 @@ pub struct Target {
     connect_timeout: Duration,
     /// Silence after which an answer is no longer waited for; None: for ever.
     pub timeout: Option<Duration>,
+    /// Documents, or events, of one answer at most.
+    pub answer_rows: u32,
 }
 
 impl fmt::Debug for Target {
@@ -81,6 +83,7 @@ impl Target {
             application: pipe.map_or_else(|| "standpipe".to_string(), |p| format!("standpipe {}", p.name)),
             connect_timeout: config.duration("connect_timeout"),
             timeout: (!timeout.is_zero()).then_some(timeout),
+            answer_rows: u32::try_from(config.count("source.answer-rows")).unwrap_or(u32::MAX),
         })
     }
     /// The same, with everything read at the primary: what one writes is read where it is written.

@@ -231,7 +231,10 @@ impl Scanner for MongoScanner {
         let layout = self.layouts.of(&chunk.table.name);
         let documents = Documents::new(&chunk.table, &layout, want.columns.as_deref())?;
         let database = self.database(&chunk.table);
-        let opening = async { database.run_cursor_command(command).selection_criteria(self.target.members()).batch().await.map_err(failed(WHAT)) };
+        let opening = async {
+            let cursor = database.run_cursor_command(command).selection_criteria(self.target.members()).batch_size(self.target.answer_rows);
+            cursor.batch().await.map_err(failed(WHAT))
+        };
         let cursor = within(self.target.timeout, WHAT, opening).await.map_err(|e| explained(e, &chunk.table))?;
         let payload_bytes = if want.payload_bytes > 0 { want.payload_bytes } else { self.reading.payload_bytes };
         let scan = Scan { cursor, target: &self.target, table: &chunk.table, documents, payload_bytes, answer: None, last: Vec::new(), texts, ended: false };

@@ -134,7 +134,7 @@ impl Spec {
         let database = client.database(self.database());
         let command = self.command(&from, batch_size)?;
         let opening = async {
-            let cursor = database.run_cursor_command(command).selection_criteria(target.members()).cursor_type(CursorType::TailableAwait).max_time(wait);
+            let cursor = database.run_cursor_command(command).selection_criteria(target.members()).cursor_type(CursorType::TailableAwait).batch_size(target.answer_rows).max_time(wait);
             cursor.batch().await.map_err(failed(WHAT))
         };
         let cursor = within(target.timeout, WHAT, opening).await.map_err(|e| self.explained(e))?;
