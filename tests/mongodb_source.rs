@@ -10,7 +10,7 @@ use crate::support::mongodb::Mongo;
 use arrow::array::{Array, AsArray, RecordBatch};
 use futures::StreamExt;
 use mongodb::bson::{Document, RawDocumentBuf};
-use standpipe::config::Config;
+use standpipe::config::{Config, Origin};
 use standpipe::data::{Batch, Content, Op, Payload, Position, TableId, TableName, TableVersion, Witness};
 use standpipe::plugin::mongodb::{EXTRACTOR, SOURCE, json};
 use standpipe::plugin::{Anchor, AnchorKind, AnchorRequest, Chunk, Extractor, Identity, Limit, Open, OpenRequest, Options, PipeRef, Resume, Scanner, Source, Want};

@@ -72,6 +72,38 @@ async fn transactions_come_whole_across_collections() {
 }
 
 #[tokio::test]
+async fn an_answer_that_ends_in_a_transaction_gives_those_before_it() {
+    let server = Mongo::start(&[]).await;
+    let client = server.client().await;
+    let db = client.database("shop");
+    db.create_collection("a").await.expect("a collection");
+    let mut pipe = Pipe::new(&server, &[], &[]);
+    pipe.config.set("source.answer-rows", "10", Origin::CommandLine).expect("a setting");
+    let tables = pipe.tables(&["a"]).await;
+    let anchor = pipe.anchor(AnchorKind::Durable, &tables, 0).await;
+    let mut extractor = pipe.after(&anchor, &tables).await;
+    let mut session = client.start_session().await.expect("a session");
+    for t in 0..20 {
+        session.start_transaction().await.expect("begin");
+        for i in 0..3 {
+            db.collection::<Document>("a").insert_one(doc! { "_id": 10 * t + i }).session(&mut session).await.expect("insert");
+        }
+        session.commit_transaction().await.expect("commit");
+    }
+    let mut batches = Vec::new();
+    while batches.iter().map(Batch::rows).sum::<usize>() < 57 {
+        batches.push(extractor.next(&LIMIT).await.expect("a batch").expect("it never ends"));
+    }
+    let all: Vec<_> = batches.iter().map(|b| (b.rows(), b.ends_transaction)).collect();
+    assert!(all.len() > 4 && all.iter().all(|(rows, whole)| rows % 3 == 0 && *whole), "{all:?}");
+    batches.extend(rest(&pipe, extractor.as_mut()).await);
+    let changes = texts(&batches);
+    assert_eq!(changes.len(), 60, "{changes:?}");
+    let xids: std::collections::BTreeSet<_> = batches.iter().flat_map(|b| &b.txns).map(|t| t.xid.clone()).collect();
+    assert_eq!(xids.len(), 20, "{xids:?}");
+}
+
+#[tokio::test]
 async fn a_stream_goes_on_where_it_stood_and_knows_another_history() {
     let server = Mongo::start(&[]).await;
     let c = server.collection("shop", "a").await;

@@ -18,6 +18,7 @@ use crate::plugin::option::{Opt, OptKind};
 use crate::plugin::{Extractor, Fault, Identity, Limit, Options, PipeRef, Resume};
 use async_trait::async_trait;
 use decode::{Decoder, Step};
+use event::Event;
 use mongodb::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +103,42 @@ struct Live {
 struct Taken {
     answer: Answer,
     at: usize,
+    /// Where its last transaction begins, of which more may come with the next answer.
+    last: Option<usize>,
+}
+
+impl Taken {
+    fn new(answer: Answer) -> Result<Taken> {
+        let last = last_transaction(answer.events()?)?;
+        Ok(Taken { answer, at: 0, last })
+    }
+}
+
+/// Where the transaction begins that the last of these events is part of; None: it is none's, or all are of one, or that can't be told (a split event has
+/// its transaction in one of its fragments alone).
+fn last_transaction(events: &[u8]) -> Result<Option<usize>> {
+    let read = |element: raw::Element<'_>| Event::read(element.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?).map(|e| e.transaction().is_some());
+    match raw::elements(events)?.last().transpose()?.map(read).transpose()? {
+        Some(true) => {}
+        _ => return Ok(None),
+    }
+    let mut rest = raw::elements(events)?;
+    let all = rest.left();
+    let (mut last, mut begins) = (None, 0);
+    loop {
+        let at = all - rest.left();
+        let Some(element) = rest.next() else { break };
+        let event = Event::read(element?.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?)?;
+        if event.fragment.is_some() {
+            return Ok(None);
+        }
+        let of = event.transaction().map(|(session, number)| (session, number, event.time));
+        if of.is_none() || of != last {
+            begins = at;
+        }
+        last = of;
+    }
+    Ok(Some(begins).filter(|begins| *begins > 0))
 }
 
 /// Streams that the server may close one after the other without giving an event.
@@ -231,7 +268,16 @@ impl Live {
         let mut rest = raw::elements(taken.answer.events()?)?;
         let all = rest.left();
         rest.skip_bytes(taken.at);
-        while let Some(element) = rest.next() {
+        loop {
+            // what came before is whole: under steady load no answer ends between two transactions, and nothing would ever be complete
+            if taken.last.is_some_and(|last| last == all - rest.left()) {
+                taken.last = None;
+                self.decoder.quiet();
+                if self.decoder.rows() > 0 {
+                    return Ok(true);
+                }
+            }
+            let Some(element) = rest.next() else { break };
             let event = element?.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?;
             (self.closed, self.unproven) = (0, false);
             let step = self.decoder.event(event)?;
@@ -254,7 +300,7 @@ impl Live {
         if raw::elements(events)?.next().is_none() {
             self.decoder.quiet();
         }
-        self.answer = Some(Taken { answer, at: 0 });
+        self.answer = Some(Taken::new(answer)?);
         Ok(())
     }
     /// The server has closed the stream: it is opened again where it stood.
