@@ -500,6 +500,14 @@ pub trait Writer: Send {
     /// again and never repeats the flush. `Fenced` where the epoch is no longer ours. An error for one table means that nothing became durable:
     /// the table leaves the stream (unless its kind is retried), and the others are written again without it.
     async fn flush(&mut self, mark: &Mark) -> Result<Flushed>;
+    /// Bytes of changes that it holds in memory until the flush and can let go of before.
+    fn held(&self) -> usize {
+        0
+    }
+    /// Lets go of them: they are written ahead of the flush, which makes them durable with the rest.
+    async fn let_go(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a writer takes.

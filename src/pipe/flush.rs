@@ -264,6 +264,7 @@ impl Session {
                     self.writer(shard).await?.write(taken.input).await?;
                 }
             }
+            self.relieve().await?;
             if past {
                 break;
             }

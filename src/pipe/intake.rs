@@ -148,7 +148,7 @@ impl Intake {
             let id = part.table.id;
             let taken = match part.content {
                 Content::Rows(rows) => {
-                    let Some(rows) = self.wanted(rows, &batch.txns, mark)? else { continue };
+                    let Some(rows) = self.wanted(rows, &batch.txns, mark, !part.table.key.is_empty())? else { continue };
                     let rows = match window {
                         Some(window) if early && mark.state == TableState::Catchup => window.complete(&part.table, rows).await?,
                         _ => rows,
@@ -179,7 +179,7 @@ impl Intake {
     }
 
     /// The rows that are wanted: after the table's `from`, of a kind that is included, not written by a pipe if those are left out.
-    fn wanted(&self, rows: Rows, txns: &[Txn], mark: &TableMark) -> Result<Option<Rows>> {
+    fn wanted(&self, rows: Rows, txns: &[Txn], mark: &TableMark, keyed: bool) -> Result<Option<Rows>> {
         let mut wanted_txn = Vec::with_capacity(txns.len());
         for txn in txns {
             wanted_txn.push(self.wants(txn, mark)?);
@@ -190,11 +190,12 @@ impl Intake {
         }
         let wanted = |i: usize| wanted_txn.get(rows.txn[i] as usize).copied().unwrap_or(true) && self.options.inclusion.takes(rows.ops[i]);
         let mask = BooleanBuffer::collect_bool(rows.len(), wanted);
-        match mask.count_set_bits() {
-            0 => Ok(None),
-            n if n == rows.len() => Ok(Some(rows)),
-            _ => cut::select(&rows, &mask).map(Some),
-        }
+        let left = match mask.count_set_bits() {
+            0 => None,
+            n if n == rows.len() => Some(rows),
+            _ => Some(cut::select(&rows, &mask)?),
+        };
+        Ok(left.map(|rows| if keyed && !self.options.inclusion.delete { doubted(rows) } else { rows }))
     }
 
     fn wants(&self, txn: &Txn, mark: &TableMark) -> Result<bool> {
@@ -290,4 +291,10 @@ fn describe(refused: &ColumnChange, change: &SchemaChange) -> String {
         ColumnChange::Key => "the key has other columns".to_string(),
         other => other.to_string(),
     }
+}
+
+/// Where deletes are left out, a row of an insert's key may be there.
+fn doubted(rows: Rows) -> Rows {
+    let ops = rows.ops.iter().map(|op| if *op == Op::Insert { Op::Upsert } else { *op }).collect();
+    Rows { ops, ..rows }
 }

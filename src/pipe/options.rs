@@ -98,6 +98,8 @@ pub struct RunOptions {
     pub next_rows: usize,
     /// Setting `pipe.next-bytes`, within the pipe's memory limit.
     pub next_bytes: usize,
+    /// What all writers may hold of changes in memory: half of the pipe's memory limit.
+    pub held_bytes: usize,
     /// Setting `pipe.idle-wait`.
     pub idle_wait: Duration,
     /// Setting `pipe.idle-checkpoint`.
@@ -142,6 +144,7 @@ impl RunOptions {
             restart: Strategy::from_options(runtime)?,
             next_rows: config.count("pipe.next-rows"),
             next_bytes: config.size("pipe.next-bytes").min(usize::try_from(runtime.size("memory-limit")?).unwrap_or(usize::MAX)),
+            held_bytes: usize::try_from(runtime.size("memory-limit")? / 2).unwrap_or(usize::MAX),
             idle_wait: config.duration("pipe.idle-wait"),
             idle_checkpoint: config.duration("pipe.idle-checkpoint"),
             payload_bytes: config.size("scan.payload-bytes"),

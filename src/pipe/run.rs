@@ -159,6 +159,7 @@ impl Session {
             self.writer(shard).await?.write(taken.input).await?;
             self.pending.shards.insert(shard);
         }
+        self.relieve().await?;
         let p = &mut self.pending;
         (p.rows, p.open, p.barrier) = (p.rows + rows, open, p.barrier || (piece.flush && rows > 0));
         p.early |= early && !p.is_empty();
@@ -173,6 +174,25 @@ impl Session {
         }
         self.reached = position;
         self.witness = witness.or(self.witness.take());
+        Ok(())
+    }
+
+    /// A transaction may be of many tables, none of which is large enough for its writer to let go of it: the largest do so then.
+    pub(super) async fn relieve(&mut self) -> Result<()> {
+        let most = self.cx.options.held_bytes;
+        let mut held: Vec<(usize, Shard)> = self.writers.iter().map(|(shard, writer)| (writer.held(), *shard)).filter(|(bytes, _)| *bytes > 0).collect();
+        let mut sum: usize = held.iter().map(|(bytes, _)| bytes).sum();
+        if sum <= most {
+            return Ok(());
+        }
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        for (bytes, shard) in held {
+            if sum <= most / 2 {
+                break;
+            }
+            self.writer(shard).await?.let_go().await?;
+            sum -= bytes;
+        }
         Ok(())
     }
 

@@ -144,6 +144,7 @@ fn options() -> RunOptions {
         restart: Strategy::FixedDelay { delay: Duration::ZERO, attempts: None },
         next_rows: 100,
         next_bytes: 1 << 20,
+        held_bytes: 1 << 20,
         idle_wait: Duration::ZERO,
         idle_checkpoint: Duration::ZERO,
         payload_bytes: 1 << 20,

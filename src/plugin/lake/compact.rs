@@ -18,6 +18,7 @@ use futures::StreamExt;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 /// What a compaction did.
@@ -78,7 +79,7 @@ impl LakeTable {
         if let Some(hook) = hook {
             hook(Step::Compacted).await?;
         }
-        let mut state = self.lock().await?;
+        let mut state = self.undrafted().await?;
         for _ in 0..self.settings.commit_attempts.max(1) {
             if !state.is_settled() || state.meta.columns != meta.columns {
                 return Ok(None);
@@ -89,6 +90,18 @@ impl LakeTable {
             }
         }
         Err(self.busy())
+    }
+
+    /// The state when no draft is under way: what was copied meanwhile is not thrown away for one.
+    async fn undrafted(&self) -> Result<MutexGuard<'_, State>> {
+        loop {
+            let state = self.lock().await?;
+            if state.loading || state.is_settled() {
+                return Ok(state);
+            }
+            drop(state);
+            tokio::time::sleep(self.settings.keeper_interval).await;
+        }
     }
 
     /// Writes the rows that are alive now.

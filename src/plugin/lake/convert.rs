@@ -127,9 +127,11 @@ impl Changes for MergedRows {
         let deletes = keys(table, meta, &merged.deletes, rules, &mut Lossy::default())?;
         let none: Vec<ArrayRef> = deletes.iter().map(|d| new_empty_array(d.data_type())).collect();
         let hard = rules.on_delete == OnDelete::Delete;
+        // a row whose delete was not done is still there, so that an insert of its key finds it
+        let may_be_there = !table.key.is_empty() && (!hard || rules.on_truncate == Policy::Ignore);
         let changes = ChangeSet {
             rows,
-            ops: merged.ops.clone(),
+            ops: merged.ops.iter().map(|op| if may_be_there && *op == Op::Insert { Op::Upsert } else { *op }).collect(),
             key: key(table, meta)?,
             base_keys,
             present,

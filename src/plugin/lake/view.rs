@@ -37,7 +37,9 @@ impl View {
         for step in work {
             match step {
                 Work::Truncate => {
-                    self.files.clear();
+                    for path in std::mem::take(&mut self.files).keys() {
+                        table.finder.cache.forget(path);
+                    }
                     applied.counts.truncates += 1;
                 }
                 Work::Alter(steps) => self.alter(steps)?,
@@ -65,6 +67,7 @@ impl View {
             // A file without a living row needs no vector: it goes.
             if dead.len() == file.rows {
                 self.files.remove(&file.add.path);
+                table.finder.cache.forget(&file.add.path);
             } else {
                 self.put(LiveFile::new(file.add.clone(), file.rows, dead));
             }

@@ -222,12 +222,8 @@ impl Writer for LakeWriter {
             }
             Input::Change { table, part } => {
                 self.of(&table)?;
-                let name = table.table.name.to_string();
                 self.change(part)?;
-                if self.pending_bytes > self.shelf.lake.settings.draft_bytes {
-                    self.work_ahead(&table).await.map_err(|e| about(e, &name))?;
-                }
-                Ok(())
+                if self.pending_bytes > self.shelf.lake.settings.draft_bytes { self.let_go().await } else { Ok(()) }
             }
             Input::Swap(target) => {
                 self.of(&target)?;
@@ -239,6 +235,17 @@ impl Writer for LakeWriter {
                 self.pending.push(Pending::Step(Work::Leave));
                 Ok(())
             }
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.pending_bytes
+    }
+
+    async fn let_go(&mut self) -> Result<()> {
+        match self.target.clone() {
+            Some(target) if self.pending_bytes > 0 => self.work_ahead(&target).await.map_err(|e| about(e, &target.table.name.to_string())),
+            _ => Ok(()),
         }
     }
 

@@ -175,7 +175,7 @@ async fn structure_truncate_and_swap_go_through_the_contract() {
     let wide = version(1, true);
     let content = Content::Schema(SchemaChange { before: v.clone(), after: wide.clone(), changes: vec![ColumnChange::Add("new one".into())] });
     changes.write(Input::Change { table: target(&wide, Place::Live), part: Part { table: wide.clone(), content } }).await.expect("column");
-    changes.write(change(&wide, Rows::full(Op::Upsert, batch(&wide, &[(1, Some("back"), None)])))).await.expect("rows after");
+    changes.write(change(&wide, Rows::full(Op::Insert, batch(&wide, &[(1, Some("back"), None)])))).await.expect("rows after");
     changes.flush(&mark(4, 3)).await.expect("one commit");
     let rows = bench.read(&wide).await;
     assert_eq!(rows[0], "1|back|||1.50", "it is not deleted any more");
