@@ -16,6 +16,7 @@ use crate::pipe::PipeSupervisor;
 use crate::query::QueryEngine;
 use crate::rights::{Right, level};
 use standpipe_catalog::{Catalog, Roles, ScramVerifier, SourceState, Sources};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -101,11 +102,25 @@ impl Engine {
     }
 }
 
-/// Makes a directory whose name, and those of the directories made above it, a power cut does not take along.
+fn warn_where_others_may_look(dir: &Path) {
+    let mode = std::fs::metadata(dir).map_or(0, |m| m.permissions().mode());
+    if mode & 0o007 != 0 {
+        tracing::warn!(mode = %format!("{:o}", mode & 0o777), "other users of this machine may look into {}; chmod o-rwx keeps them out", dir.display());
+    }
+}
+
+/// Makes a directory that is its owner's alone (catalog and lake are in it) and whose name, with those of the directories made above it, a power cut does
+/// not take along. One that is there already is as its owner wants it.
 fn make_durably(dir: &Path) -> Result<()> {
     let dir = std::path::absolute(dir)?;
     let there = dir.ancestors().find(|d| d.exists()).unwrap_or(&dir).to_path_buf();
-    std::fs::create_dir_all(&dir)?;
+    if let Some(above) = dir.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && dir.is_dir() => warn_where_others_may_look(&dir),
+        other => other?,
+    }
     for above in dir.ancestors().skip(1).take_while(|d| d.starts_with(&there)) {
         std::fs::File::open(above)?.sync_all()?;
     }

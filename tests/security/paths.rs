@@ -3,6 +3,7 @@
 use super::*;
 use standpipe::plugin::lake::location::{Location, decode, encode};
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn names_never_leave_the_lakes_directory() {
@@ -85,4 +86,19 @@ async fn a_lake_lies_where_the_operator_said() {
         client.batch_execute(&format!("CREATE SOURCE yes{i} WITH (type = 'lake', path = '{at}')")).await.expect("a lake");
         client.simple_query(&format!("SYNC TABLES FROM SOURCE yes{i}")).await.unwrap_or_else(|e| panic!("{at}: {e:?}"));
     }
+}
+
+#[tokio::test]
+async fn nobody_else_looks_into_the_data_directory() {
+    let (directory, server) = server(&[]);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let data = directory.path().join("data");
+    assert_eq!(mode(&data), 0o700);
+    assert!(!server.log().contains("may look into"), "{}", server.log());
+    server.kill();
+    // its owner may want it otherwise, and is told what that means
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).expect("changed");
+    let server = Server::start(&data, &[], &[]);
+    assert!(server.log().contains("may look into"), "{}", server.log());
+    assert_eq!(mode(&data), 0o755);
 }
