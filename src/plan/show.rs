@@ -175,9 +175,9 @@ pub fn pipe_details(p: &Pipe, cx: &Context<'_>) -> Result<Action> {
     Ok(pairs(rows))
 }
 
-/// HELP: the statements of the dialect, or those that begin with the topic.
+/// HELP: the statements of the dialect that are carried out, or of these those that begin with the topic.
 pub fn help(s: &Help) -> Action {
-    let chosen = PRODUCTIONS.iter().filter(|p| s.topic.iter().zip(p.head).all(|(a, b)| a.eq_ignore_ascii_case(b)) && s.topic.len() <= p.head.len());
+    let chosen = PRODUCTIONS.iter().filter(|p| p.is_supported() && s.topic.iter().zip(p.head).all(|(a, b)| a.eq_ignore_ascii_case(b)) && s.topic.len() <= p.head.len());
     let columns = ["statement", "syntax", "example", "description"].map(|n| (n.to_string(), "text")).to_vec();
     let rows = chosen.map(|p| vec![Some(p.tag.to_string()), Some(p.ebnf.to_string()), Some(p.example.to_string()), Some(p.doc.to_string())]).collect();
     Action::Rows { columns, rows, tag: "HELP" }

@@ -6,7 +6,7 @@ use standpipe_grammar::PRODUCTIONS;
 pub const VIEW: View = View {
     schema: "standpipe",
     name: "sql_commands",
-    doc: "statements of the dialect",
+    doc: "statements of the dialect that are carried out",
     columns: &[("statement", "text"), ("syntax", "text"), ("example", "text"), ("description", "text")],
-    rows: |_| Ok(PRODUCTIONS.iter().map(|p| vec![some(p.tag), some(p.ebnf), some(p.example), some(p.doc)]).collect()),
+    rows: |_| Ok(PRODUCTIONS.iter().filter(|p| p.is_supported()).map(|p| vec![some(p.tag), some(p.ebnf), some(p.example), some(p.doc)]).collect()),
 };
