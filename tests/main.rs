@@ -3,6 +3,7 @@
 mod check;
 mod clients;
 mod compliance;
+mod crossing;
 mod faults;
 mod memory;
 mod mongodb_source;

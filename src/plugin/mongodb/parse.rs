@@ -25,8 +25,17 @@ fn bad(what: impl Into<String>) -> Error {
     Error::new(Kind::BadText, "a text is not JSON that a document can hold").with_detail(what.into())
 }
 
-/// A value, as type and bytes.
+/// A value in Extended JSON, as type and bytes.
 pub fn value(text: &str) -> Result<(u8, Vec<u8>)> {
+    read(text, true)
+}
+
+/// A value of JSON as other systems have it: objects are documents, whatever their names look like.
+pub fn plain(text: &str) -> Result<(u8, Vec<u8>)> {
+    read(text, false)
+}
+
+fn read(text: &str, forms: bool) -> Result<(u8, Vec<u8>)> {
     let mut parser = Parser { text, at: 0 };
     let json = parser.value(0)?;
     parser.blank();
@@ -34,7 +43,7 @@ pub fn value(text: &str) -> Result<(u8, Vec<u8>)> {
         return Err(bad(format!("Something follows the value, at byte {}.", parser.at)));
     }
     let mut bytes = Vec::with_capacity(text.len());
-    let tag = encode(&json, &mut bytes)?;
+    let tag = encode(&json, forms, &mut bytes)?;
     Ok((tag, bytes))
 }
 
@@ -195,7 +204,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn encode(json: &Json<'_>, out: &mut Vec<u8>) -> Result<u8> {
+fn encode(json: &Json<'_>, forms: bool, out: &mut Vec<u8>) -> Result<u8> {
     Ok(match json {
         Json::Null => tag::NULL,
         Json::Bool(b) => {
@@ -210,30 +219,31 @@ fn encode(json: &Json<'_>, out: &mut Vec<u8>) -> Result<u8> {
         Json::Array(items) => {
             let mut builder = Builder::default();
             for (i, item) in items.iter().enumerate() {
-                member(&mut builder, itoa::Buffer::new().format(i), item)?;
+                member(&mut builder, itoa::Buffer::new().format(i), item, forms)?;
             }
             out.extend_from_slice(&builder.finish());
             tag::ARRAY
         }
+        Json::Object(members) if !forms => object(members, false, out)?,
         Json::Object(members) => match form(members, out)? {
             Some(tag) => tag,
-            None => object(members, out)?,
+            None => object(members, true, out)?,
         },
     })
 }
 
-fn object(members: &[(Cow<'_, str>, Json<'_>)], out: &mut Vec<u8>) -> Result<u8> {
+fn object(members: &[(Cow<'_, str>, Json<'_>)], forms: bool, out: &mut Vec<u8>) -> Result<u8> {
     let mut builder = Builder::default();
     for (name, item) in members {
-        member(&mut builder, name, item)?;
+        member(&mut builder, name, item, forms)?;
     }
     out.extend_from_slice(&builder.finish());
     Ok(tag::DOCUMENT)
 }
 
-fn member(builder: &mut Builder, name: &str, item: &Json<'_>) -> Result<()> {
+fn member(builder: &mut Builder, name: &str, item: &Json<'_>, forms: bool) -> Result<()> {
     let mut bytes = Vec::new();
-    let tag = encode(item, &mut bytes)?;
+    let tag = encode(item, forms, &mut bytes)?;
     builder.push(name, raw::Value { tag, bytes: &bytes });
     Ok(())
 }
@@ -331,7 +341,7 @@ fn form(members: &[(Cow<'_, str>, Json<'_>)], out: &mut Vec<u8>) -> Result<Optio
         }
         ("$literal", true) => {
             let Json::Object(inner) = item else { return Err(wrong()) };
-            object(inner, out)?
+            object(inner, true, out)?
         }
         _ => return rare_form(members, out),
     };
@@ -370,7 +380,11 @@ fn rare_form(members: &[(Cow<'_, str>, Json<'_>)], out: &mut Vec<u8>) -> Result<
         ("$code", Some(("$scope", Json::Object(scope))), 2) => {
             let mut body = Vec::new();
             raw::string(&mut body, text_of(Some(item)).ok_or_else(wrong)?);
-            object(scope, &mut body)?;
+            // a scope that looks like a form is wrapped as any document is
+            match scope.as_slice() {
+                [(name, Json::Object(inner))] if name == "$literal" => object(inner, true, &mut body)?,
+                _ => object(scope, true, &mut body)?,
+            };
             out.extend_from_slice(&i32::try_from(body.len() + 4).unwrap_or(i32::MAX).to_le_bytes());
             out.extend_from_slice(&body);
             tag::CODE_WITH_SCOPE
@@ -405,7 +419,7 @@ mod tests {
             "1", "-5", "1099511627776", r#"{"$numberLong":"1"}"#, "1.0", "1e300", "-0.0", "0.1", "5e-324", "1.7976931348623157e308", r#"{"$numberDecimal":"1.50"}"#, r#""a\u0000\"\\ü""#, "true", "null",
             r#"{"$oid":"070707070707070707070707"}"#, r#"{"$date":"2000-02-29T00:00:00.123Z"}"#, r#"{"$date":{"$numberLong":"-1"}}"#, r#"{"$timestamp":{"t":5,"i":6}}"#,
             r#"{"$binary":{"base64":"AQI=","subType":"80"}}"#, r#"{"$uuid":"01010101-0101-0101-0101-010101010101"}"#, r#"{"$regularExpression":{"pattern":"a.b","options":"i"}}"#, r#"{"$code":"f"}"#,
-            r#"{"$code":"f","$scope":{"a":1}}"#, r#"{"$symbol":"s"}"#, r#"{"$dbPointer":{"$ref":"c","$id":{"$oid":"070707070707070707070707"}}}"#, r#"{"$undefined":true}"#, r#"{"$minKey":1}"#,
+            r#"{"$code":"f","$scope":{"a":1}}"#, r#"{"$code":"f","$scope":{"$literal":{"$oid":5}}}"#, r#"{"$symbol":"s"}"#, r#"{"$dbPointer":{"$ref":"c","$id":{"$oid":"070707070707070707070707"}}}"#, r#"{"$undefined":true}"#, r#"{"$minKey":1}"#,
             r#"{"$maxKey":1}"#, r#"{"$literal":{"$oid":"x"}}"#, r#"{"$ref":"c","$id":1}"#, r#"{"a":[1,{"b":[]},{}],"a":2}"#, r#"{"$numberDouble":"Infinity"}"#,
         ] {
             let (tag, bytes) = value(text).unwrap_or_else(|e| panic!("{text}: {e}"));

@@ -276,6 +276,11 @@ fn table_needs(table: &TableVersion, inserts_only: bool, out: &mut Findings) {
         return out.must("table_engine", false, format!("{name} is of engine {}", fact_of(fact::ENGINE)), "an engine with transactions", hint);
     }
     for column in &table.columns {
+        let labelled = matches!(MyType::parse(&column.native), MyType::Enum(_) | MyType::Set(_));
+        if !labelled && column.native.contains("COMPRESSED") {
+            let hint = format!("Run ALTER TABLE {name} MODIFY {} ... without COMPRESSED, leave {name} out, or copy it with realtime.enable = false.", column.name);
+            return out.must("column_compression", false, format!("column {} of {name} is COMPRESSED", column.name), "columns that the change log shows as they are", hint);
+        }
         if let MyType::Text(set) = MyType::parse(&column.native)
             && !charset::is_readable(&set)
         {

@@ -1,7 +1,7 @@
 //! Tables as MySQL's DDL makes them, and what a column can lose on its way in.
 
-use super::client::{ident, qualified};
-use super::types::{MyType, is_native};
+use super::client::{ident, literal, qualified};
+use super::types::{MyType, closing, is_native};
 use crate::data::{Column, LogicalType, TableName, TableVersion};
 use crate::error::Result;
 use crate::plugin::obstacle::Passage;
@@ -58,10 +58,17 @@ impl Abilities {
     }
 }
 
+/// A type in its own spelling. The dictionary that it comes from escapes labels with backslashes, which our sessions take for themselves.
+fn spelled(native: &str) -> String {
+    let (MyType::Enum(labels) | MyType::Set(labels), Some((word, rest))) = (MyType::parse(native), native.split_once('(')) else { return native.to_string() };
+    let tail = closing(rest).and_then(|at| rest.get(at + 1..)).unwrap_or_default();
+    format!("{word}({}){tail}", labels.iter().map(|l| literal(l)).collect::<Vec<_>>().join(","))
+}
+
 /// The type of a column at the target. `part`: of how many columns of the key it is one; 0: it is not.
 pub fn column_type(column: &Column, native: bool, part: usize, abilities: &Abilities) -> String {
     if native && abilities.knows(column) {
-        return column.native.clone();
+        return spelled(&column.native);
     }
     let text = |room: String| format!("{room} CHARACTER SET utf8mb4 COLLATE {}", abilities.collation());
     let room = abilities.key_bytes() / part.max(1);

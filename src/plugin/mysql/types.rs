@@ -122,7 +122,7 @@ impl MyType {
 }
 
 /// Where a list in brackets ends; commas and brackets in quotes don't count.
-fn closing(text: &str) -> Option<usize> {
+pub(super) fn closing(text: &str) -> Option<usize> {
     let mut quoted = false;
     for (i, c) in text.char_indices() {
         match c {

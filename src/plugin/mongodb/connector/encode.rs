@@ -48,7 +48,7 @@ impl Shape {
     }
     /// The columns of a batch in the table's schema.
     pub fn columns<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Typed<'a>>> {
-        self.table.columns.iter().zip(batch.columns()).map(|(c, a)| Typed::new(&c.logical, a.as_ref())).collect()
+        self.table.columns.iter().zip(batch.columns()).map(|(c, a)| Typed::new(&c.logical, a.as_ref()).map(|t| if matches!(self.form, Form::Row) { t } else { t.of_collection() })).collect()
     }
     /// The columns of a batch of keys, in key order.
     pub fn key_columns<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Typed<'a>>> {

@@ -25,6 +25,8 @@ pub enum Typed<'a> {
     Decimal(&'a Decimal128Array, i8),
     DecimalText(&'a StringArray),
     Text(&'a StringArray),
+    /// Of a collection: Extended JSON.
+    Extended(&'a StringArray),
     Json(&'a StringArray),
     Bytes(&'a BinaryArray),
     Uuid(&'a FixedSizeBinaryArray),
@@ -71,7 +73,7 @@ impl<'a> Typed<'a> {
             Typed::Float32(a) => a,
             Typed::Float64(a) => a,
             Typed::Decimal(a, _) => a,
-            Typed::DecimalText(a) | Typed::Text(a) | Typed::Json(a) => a,
+            Typed::DecimalText(a) | Typed::Text(a) | Typed::Json(a) | Typed::Extended(a) => a,
             Typed::Bytes(a) => a,
             Typed::Uuid(a) => a,
             Typed::Date(a) => a,
@@ -79,10 +81,14 @@ impl<'a> Typed<'a> {
             Typed::Timestamp(a, _) => a,
         }
     }
+    /// As the value of a collection.
+    pub fn of_collection(self) -> Typed<'a> {
+        if let Typed::Json(a) = self { Typed::Extended(a) } else { self }
+    }
     /// The text of a text column's value; None: NULL, or no text.
     pub fn text(&self, row: usize) -> Option<&'a str> {
         match self {
-            Typed::Text(a) | Typed::Json(a) if !a.is_null(row) => Some(a.value(row)),
+            Typed::Text(a) | Typed::Json(a) | Typed::Extended(a) if !a.is_null(row) => Some(a.value(row)),
             _ => None,
         }
     }
@@ -122,8 +128,9 @@ impl<'a> Typed<'a> {
             Typed::DecimalText(a) if as_text => string(out, a.value(row)),
             Typed::DecimalText(a) => decimal(a.value(row), out)?,
             Typed::Text(a) => string(out, a.value(row)),
-            Typed::Json(a) => {
-                let (tag, bytes) = parse::value(a.value(row)).map_err(Some)?;
+            Typed::Json(a) | Typed::Extended(a) => {
+                let read = if matches!(self, Typed::Extended(_)) { parse::value } else { parse::plain };
+                let (tag, bytes) = read(a.value(row)).map_err(Some)?;
                 out.extend_from_slice(&bytes);
                 tag
             }
