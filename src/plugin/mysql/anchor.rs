@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Extractor, Identity, Options, Scanner};
 use futures::future::try_join_all;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the readers of a MariaDB are asked to agree before the tables are locked instead.
 const TRIES: usize = 20;
@@ -24,7 +24,9 @@ const TRIES: usize = 20;
 const LOCK_TIMEOUTS: [u16; 2] = [1205, 1317];
 
 /// From a transaction's last lock to its being seen: it takes InnoDB no statement, and no round trip.
-const VISIBLE: Duration = Duration::from_millis(50);
+const VISIBLE: Duration = Duration::from_millis(200);
+/// Time between two attempts to begin readers.
+const AGAIN: Duration = Duration::from_millis(2);
 
 /// An instant taken.
 struct Taken {
@@ -135,6 +137,34 @@ async fn snapshot_place(wire: &mut Wire) -> Result<Option<Place>> {
     }
 }
 
+/// Begins the readers under the lock so that they see all that was written before it. InnoDB gives the locks of a transaction back before others see what
+/// it wrote: how long before is a matter of when its thread goes on. A MariaDB's readers say where they are; one that is before the log's end of when the
+/// tables were locked begins again. Of a MySQL, which does not say so, the transactions are given time.
+async fn see_all(target: &Target, lock: &mut Wire, readers: &mut [MyScanner]) -> Result<()> {
+    let end = match lock.server().mariadb {
+        true => server::status(lock).await?.map(|s| s.place),
+        false => None,
+    };
+    tokio::time::sleep(if end.is_some() { Duration::ZERO } else { VISIBLE }).await;
+    let until = Instant::now() + target.lock_timeout;
+    loop {
+        let places = try_join_all(readers.iter_mut().map(|r| async move {
+            r.settle().await?;
+            snapshot_place(r.session()).await
+        }));
+        let places = places.await?;
+        let Some(end) = &end else { return Ok(()) };
+        let sees_all = |p: &Place| (p.file.number, p.offset) >= (end.file.number, end.offset);
+        if places.iter().all(|p| p.as_ref().is_none_or(sees_all)) {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(Error::new(Kind::Busy, "the source's readers do not reach the end of its log").with_detail(format!("source.lock-timeout is {} s", target.lock_timeout.as_secs())));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// Readers whose instant is taken while the tables are locked against writing.
 async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<TableVersion>]) -> Result<Taken> {
     let mut lock = Wire::connect(target, super::client::Access::Read).await?;
@@ -153,9 +183,7 @@ async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<Tabl
             _ => e,
         })?;
     }
-    // InnoDB gives the locks of a transaction back a moment before others see what it wrote.
-    tokio::time::sleep(VISIBLE).await;
-    try_join_all(readers.iter_mut().map(MyScanner::settle)).await?;
+    see_all(target, &mut lock, &mut readers).await?;
     let place = match server::status(&mut lock).await? {
         Some(status) => {
             let gtids = server::gtids_at(&mut lock, &status.place).await?;
