@@ -112,11 +112,7 @@ async fn agreed(readers: &mut [MyScanner]) -> Result<Option<(Place, Gtids)>> {
         return Ok(None);
     }
     for _ in 0..TRIES {
-        let places = try_join_all(readers.iter_mut().map(|r| async move {
-            r.settle().await?;
-            snapshot_place(r.session()).await
-        }))
-        .await?;
+        let places = settled(readers).await?;
         let Some(Some(place)) = places.first().cloned() else { return Ok(None) };
         if places.iter().all(|p| p.as_ref() == Some(&place)) {
             let Some(first) = readers.first_mut() else { return Ok(None) };
@@ -125,6 +121,28 @@ async fn agreed(readers: &mut [MyScanner]) -> Result<Option<(Place, Gtids)>> {
         }
     }
     Ok(None)
+}
+
+/// Begins all of them anew, and tells where each is. They are asked one after the other, and each until it says the same twice: the server puts the place
+/// where all sessions share it before it shows it, so that of two that ask at once one may be told the other's.
+async fn settled(readers: &mut [MyScanner]) -> Result<Vec<Option<Place>>> {
+    try_join_all(readers.iter_mut().map(MyScanner::settle)).await?;
+    let mut places = Vec::with_capacity(readers.len());
+    for reader in readers {
+        let (mut last, mut tries) = (snapshot_place(reader.session()).await?, 0);
+        loop {
+            let again = snapshot_place(reader.session()).await?;
+            if again == last {
+                break;
+            }
+            (last, tries) = (again, tries + 1);
+            if tries == TRIES {
+                return Err(Error::new(Kind::Busy, "the source tells a snapshot's place in its log differently each time"));
+            }
+        }
+        places.push(last);
+    }
+    Ok(places)
 }
 
 /// Where in the log this session's consistent snapshot is (MariaDB, "Enhancements for START TRANSACTION WITH CONSISTENT SNAPSHOT").
@@ -141,19 +159,14 @@ async fn snapshot_place(wire: &mut Wire) -> Result<Option<Place>> {
 /// it wrote: how long before is a matter of when its thread goes on. A MariaDB's readers say where they are; one that is before the log's end of when the
 /// tables were locked begins again. Of a MySQL, which does not say so, the transactions are given time.
 async fn see_all(target: &Target, lock: &mut Wire, readers: &mut [MyScanner]) -> Result<()> {
-    let end = match lock.server().mariadb {
-        true => server::status(lock).await?.map(|s| s.place),
-        false => None,
+    let end = if lock.server().mariadb { server::status(lock).await?.map(|s| s.place) } else { None };
+    let Some(end) = end else {
+        tokio::time::sleep(VISIBLE).await;
+        return try_join_all(readers.iter_mut().map(MyScanner::settle)).await.map(|_| ());
     };
-    tokio::time::sleep(if end.is_some() { Duration::ZERO } else { VISIBLE }).await;
     let until = Instant::now() + target.lock_timeout;
     loop {
-        let places = try_join_all(readers.iter_mut().map(|r| async move {
-            r.settle().await?;
-            snapshot_place(r.session()).await
-        }));
-        let places = places.await?;
-        let Some(end) = &end else { return Ok(()) };
+        let places = settled(readers).await?;
         let sees_all = |p: &Place| (p.file.number, p.offset) >= (end.file.number, end.offset);
         if places.iter().all(|p| p.as_ref().is_none_or(sees_all)) {
             return Ok(());
