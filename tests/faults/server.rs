@@ -3,7 +3,6 @@
 use super::systems::{Row, Session, pg_session};
 use crate::support::server::{PASSWORD, binary};
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ pub struct Standpipe {
 impl Standpipe {
     /// Not started.
     pub fn new(data: &Path, settings: &[&str]) -> Standpipe {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
+        let port = crate::support::free_port();
         let settings = settings.iter().map(|s| s.to_string()).collect();
         Standpipe { child: None, session: None, port, data: data.to_path_buf(), settings, env: Vec::new(), shell: String::new(), log: data.with_extension("log"), mark: 0 }
     }

@@ -1,5 +1,5 @@
 """Private servers for tests and benchmarks: PostgreSQL, MariaDB, MongoDB and the program itself, on free ports, ended when the run ends."""
-import os, pwd, signal, socket, subprocess, sys, time
+import os, pwd, random, signal, socket, subprocess, sys, time
 
 BIN = "/usr/lib/postgresql/15/bin"
 PASSWORD = "tests-only"
@@ -13,9 +13,15 @@ ORDERS = """create table orders (o_orderkey bigint not null, o_custkey bigint no
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port for a server that is started later: below those that the system gives to outgoing connections, one of which could take it until then."""
+    while True:
+        port = random.randrange(18000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def as_postgres(command):

@@ -3,7 +3,6 @@
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, Credential, ServerAddress};
 use mongodb::{Client, Collection};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,7 +48,7 @@ impl Mongo {
     async fn start_as(arguments: &[&str], auth: bool, alone: bool) -> Mongo {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("data")).expect("a directory");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
+        let port = crate::support::free_port();
         let arguments = arguments.iter().map(|a| a.to_string()).collect();
         let mut server = Mongo { child: None, port, dir, arguments, auth, alone };
         if auth {

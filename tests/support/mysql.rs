@@ -4,7 +4,6 @@ use standpipe::config::Config;
 use standpipe::plugin::Options;
 use standpipe::plugin::mysql::client::{Access, Target};
 use standpipe::plugin::mysql::wire::{TextRows, Wire};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -138,7 +137,8 @@ impl Flavour {
                 let read = |name: &str| std::fs::read_to_string(tables.join(name)).expect("a script of the server");
                 std::fs::write(&script, format!("use mysql;\n{}\n{}", read("mysql_system_tables.sql"), read("mysql_system_tables_data.sql"))).expect("a file");
                 let mut bootstrap = command(&self.server());
-                bootstrap.args(self.base()).arg("--bootstrap").arg("--innodb-log-file-size=8M").arg("--innodb-use-native-aio=0").arg(format!("--datadir={}", data.display()));
+                bootstrap.args(self.base()).arg("--bootstrap").arg("--innodb-log-file-size=8M").arg("--innodb-use-native-aio=0");
+                bootstrap.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", work.path().display()));
                 bootstrap.stdin(std::fs::File::open(&script).expect("the script")).stderr(Stdio::null());
                 assert!(bootstrap.status().expect("mysqld").success(), "mysqld --bootstrap");
             }
@@ -157,7 +157,10 @@ impl Mysql {
         let dir = tempfile::tempdir().expect("a directory");
         open_to_all(dir.path());
         copy(&flavour.template(), &dir.path().join("data"));
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
+        // MySQL 5.6 deletes what others have in a directory that it shares with them when it starts
+        std::fs::create_dir(dir.path().join("tmp")).expect("a directory");
+        open_to_all(&dir.path().join("tmp"));
+        let port = crate::support::free_port();
         let settings = SETTINGS.iter().chain(flavour.own_settings()).chain(settings).map(|s| s.to_string()).collect();
         let mut server = Mysql { child: None, port, flavour, dir, settings };
         // before anything is logged
@@ -182,12 +185,14 @@ impl Mysql {
         let mut server = command(&self.flavour.server());
         let dir = self.dir.path();
         server.args(self.flavour.base()).args(&self.settings);
-        server.arg(format!("--port={}", self.port)).arg(format!("--datadir={}/data", dir.display()));
+        server.arg(format!("--port={}", self.port)).arg(format!("--datadir={}/data", dir.display())).arg(format!("--tmpdir={}/tmp", dir.display()));
         server.arg(format!("--socket={}/socket", dir.display())).arg(format!("--pid-file={}/pid", dir.display()));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
         self.child = Some(server.stderr(log).spawn().expect("the server"));
         let until = Instant::now() + READY;
         while let Err(e) = self.try_client(password, "mysql").await {
+            let ended = self.child.as_mut().and_then(|c| c.try_wait().expect("its state"));
+            assert!(ended.is_none(), "the server ended, {}; its log:\n{}", ended.expect("a state"), self.log());
             assert!(Instant::now() < until, "the server is not ready: {e}; its log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -281,6 +286,10 @@ pub async fn session(port: u16, user: &str, password: &str, database: &str) -> s
 
 impl Drop for Mysql {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten());
+            eprintln!("the server of the test, on port {}, {}; its log:\n{}", self.port, ended.map_or("still ran".into(), |e| format!("had ended, {e}")), self.log());
+        }
         self.kill();
     }
 }

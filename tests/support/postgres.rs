@@ -1,6 +1,5 @@
 //! A PostgreSQL server of a test's own: a copy of a fresh cluster, on a free port, ended with the test.
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -124,7 +123,7 @@ impl Postgres {
         let dir = tempfile::tempdir_in(place).expect("a directory");
         open_to_all(dir.path());
         make(dir.path(), &dir.path().join("data"));
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
+        let port = crate::support::free_port();
         let own = SETTINGS.iter().filter(|(name, _)| !settings.iter().any(|(s, _)| s == name));
         let settings = own.chain(settings).map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let mut server = Postgres { child: None, port, dir, settings };
