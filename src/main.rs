@@ -126,7 +126,7 @@ fn run(command: &str, settings: Settings) -> Result<()> {
 const AT_EXIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Transparent huge pages are off for this process (prctl(2), PR_SET_THP_DISABLE). The allocator asks for them, and the system may give them unasked:
-/// then a few kilobytes that live in each two megabytes hold all of it, 300 MB after a minute of the lake's work in the background where 50 are in use.
+/// then a few kilobytes that live in each two megabytes hold all of it, 340 MB after a minute of the lake's work in the background where 90 were enough.
 fn small_pages() {
     #[expect(unsafe_code, reason = "libc's functions are; this one takes numbers only")]
     let done = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };

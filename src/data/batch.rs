@@ -131,9 +131,7 @@ impl std::fmt::Display for ColumnChange {
         match self {
             ColumnChange::Add(c) => write!(f, "column \"{c}\" was added"),
             ColumnChange::Drop(c) => write!(f, "column \"{c}\" was dropped"),
-            ColumnChange::Rename { from, to } => {
-                write!(f, "column \"{from}\" was renamed to \"{to}\"")
-            }
+            ColumnChange::Rename { from, to } => write!(f, "column \"{from}\" was renamed to \"{to}\""),
             ColumnChange::Retype(c) => write!(f, "the type of column \"{c}\" was changed"),
             ColumnChange::Key => f.write_str("the key was changed"),
         }

@@ -114,13 +114,16 @@ impl Taken {
     }
 }
 
+fn document(element: raw::Element<'_>) -> Result<&[u8]> {
+    element.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))
+}
+
 /// Where the transaction begins that the last of these events is part of; None: it is none's, or all are of one, or that can't be told (a split event has
 /// its transaction in one of its fragments alone).
 fn last_transaction(events: &[u8]) -> Result<Option<usize>> {
-    let read = |element: raw::Element<'_>| Event::read(element.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?).map(|e| e.transaction().is_some());
-    match raw::elements(events)?.last().transpose()?.map(read).transpose()? {
-        Some(true) => {}
-        _ => return Ok(None),
+    let Some(end) = raw::elements(events)?.last() else { return Ok(None) };
+    if Event::read(document(end?)?)?.transaction().is_none() {
+        return Ok(None);
     }
     let mut rest = raw::elements(events)?;
     let all = rest.left();
@@ -128,7 +131,7 @@ fn last_transaction(events: &[u8]) -> Result<Option<usize>> {
     loop {
         let at = all - rest.left();
         let Some(element) = rest.next() else { break };
-        let event = Event::read(element?.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?)?;
+        let event = Event::read(document(element?)?)?;
         if event.fragment.is_some() {
             return Ok(None);
         }
@@ -278,7 +281,7 @@ impl Live {
                 }
             }
             let Some(element) = rest.next() else { break };
-            let event = element?.value.as_document().ok_or_else(|| raw::malformed("an event is no document"))?;
+            let event = document(element?)?;
             (self.closed, self.unproven) = (0, false);
             let step = self.decoder.event(event)?;
             if step == Step::Before {

@@ -138,9 +138,7 @@ impl MongoWriter {
                 }
                 (OnDdl::Propagate, ColumnChange::Drop(column)) => (doc! { column: { "$exists": true } }, doc! { "$unset": { column: 1 } }),
                 (OnDdl::Propagate, ColumnChange::Rename { from, to }) => (doc! { from: { "$exists": true } }, doc! { "$rename": { from: to } }),
-                (_, other) => {
-                    return Err(stopped(&change.after.name, other, " (additions, drops and renames)"));
-                }
+                (_, other) => return Err(stopped(&change.after.name, other, " (additions, drops and renames)")),
             };
             let change = |ids: Bson| doc! { "update": &name.name, "updates": [{ "q": { "_id": { "$in": ids } }, "u": update.clone(), "multi": true }] };
             self.in_parts(&name, "could not change a collection's structure at the target", &filter, change).await?;

@@ -189,7 +189,7 @@ impl Cell {
 }
 
 /// As MariaDB writes an `inet6` in answers, which the snapshot has: the first of the longest runs of zero words is left out, one word alone too; a run from
-/// the start of six words, or of five before `ffff`, has an IPv4 address behind it. (MariaDB documentation, INET6)
+/// the start of six words, or of five before `ffff`, has an IPv4 address behind it. (What MariaDB 10.11 answers; `tests/python/crossing.py` compares.)
 fn inet6(bytes: [u8; 16]) -> String {
     let words: [u16; 8] = std::array::from_fn(|i| u16::from_be_bytes([bytes[2 * i], bytes[2 * i + 1]]));
     let (mut start, mut length, mut at) = (0, 0, 0);

@@ -35,9 +35,7 @@ impl MyWriter {
             match (self.settings.policies.on_ddl, one) {
                 (OnDdl::Ignore, _) => continue,
                 (OnDdl::Propagate, _) | (OnDdl::Additive, ColumnChange::Add(_)) => {}
-                (OnDdl::Additive | OnDdl::Stop, other) => {
-                    return Err(stopped(&change.after.name, other, ""));
-                }
+                (OnDdl::Additive | OnDdl::Stop, other) => return Err(stopped(&change.after.name, other, "")),
             }
             if applied && matches!(one, ColumnChange::Add(_) | ColumnChange::Drop(_) | ColumnChange::Rename { .. }) {
                 continue;

@@ -20,9 +20,7 @@ impl PgWriter {
                 (OnDdl::Ignore, _) => {}
                 (OnDdl::Additive | OnDdl::Propagate, ColumnChange::Add(name)) => self.add_column(&table, &change.after, name).await?,
                 (OnDdl::Propagate, other) => self.propagate(&table, change, other).await?,
-                (OnDdl::Additive | OnDdl::Stop, other) => {
-                    return Err(stopped(&change.after.name, other, "").into());
-                }
+                (OnDdl::Additive | OnDdl::Stop, other) => return Err(stopped(&change.after.name, other, "").into()),
             }
         }
         self.forget_shapes(change.after.id);
