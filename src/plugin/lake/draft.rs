@@ -2,43 +2,72 @@
 //! will be is in memory alone; when the version moves under it (somebody else wrote), the changes are read again from the source.
 //! While there is a draft, nothing of this process moves the version, and no clean-up looks for files without a commit.
 
+use super::file::LiveFile;
 use super::find::KeyCache;
+use super::location::TableLocation;
 use super::state::{State, View};
 use super::table::LakeTable;
 use super::work::{Applied, Work};
 use crate::error::{Error, Kind, Result};
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the file's head.
 pub struct Draft {
     view: View,
     applied: Applied,
-    /// The version that it changes.
-    over: Option<u64>,
-    /// Files of that version.
-    before: BTreeSet<String>,
+    /// The table that it changes.
+    over: View,
+    /// Data files that it wrote.
+    written: BTreeSet<String>,
+    /// A commit was tried: whether the log names the files is not for the draft to say any more.
+    offered: AtomicBool,
     cache: Arc<KeyCache>,
+    location: TableLocation,
     /// The table knows by it that there is a draft.
     _held: Arc<()>,
 }
 
 impl Draft {
-    /// What it has come to, for the commit that is planned on this state.
+    /// What it has come to, for the commit that is planned on this state. A commit that left structure and files as they were (another pipe's claim, a
+    /// checkpoint's mark) does no harm.
     pub(super) fn on(&self, state: &State) -> Result<(View, Applied)> {
-        if self.over != state.version {
+        let vector = |(path, file): (&String, &Arc<LiveFile>)| (path.clone(), file.add.deletion_vector.clone());
+        let same = self.over.meta == state.meta && self.over.files.len() == state.files.len() && self.over.files.iter().map(vector).eq(state.files.iter().map(vector));
+        if !same {
             return Err(Error::new(Kind::Conflict, "somebody else wrote to the lake table during a large transaction")
-                .with_detail(format!("version {:?} is there, {:?} was changed", state.version, self.over)));
+                .with_detail(format!("version {:?} of table {} has other rows or columns than the transaction began with", state.version, state.meta.id)));
         }
         Ok((self.view.clone(), self.applied.clone()))
+    }
+
+    /// From here on the log may name its files.
+    pub(super) fn offer(&self) {
+        self.offered.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
         // committed or not: what was looked up in its files is looked up anew
-        for path in self.view.files.keys().filter(|p| !self.before.contains(*p)) {
+        for path in &self.written {
             self.cache.forget(path);
+        }
+        if self.offered.load(Ordering::Relaxed) || self.written.is_empty() {
+            return;
+        }
+        // a transaction that breaks off again and again would fill the disk before the clean-up takes its files
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (location, written) = (self.location.clone(), std::mem::take(&mut self.written));
+            runtime.spawn(async move {
+                let paths = futures::stream::iter(written.into_iter().map(|p| Ok(Path::from(p)))).boxed();
+                let left = location.store.delete_stream(paths).filter(|r| std::future::ready(r.is_err())).count().await;
+                tracing::debug!(table = location.name, left, "the files of a transaction that was given up are removed");
+            });
         }
     }
 }
@@ -51,14 +80,17 @@ impl LakeTable {
             None => {
                 let mut state = self.lock().await?;
                 self.check_claim(&state)?;
-                let (view, held) = (state.view(), Arc::new(()));
+                let (over, held) = (state.view(), Arc::new(()));
                 state.drafted = Arc::downgrade(&held);
-                let before = view.files.keys().cloned().collect();
-                Draft { view, applied: Applied::default(), over: state.version, before, cache: self.finder.cache.clone(), _held: held }
+                let (cache, location) = (self.finder.cache.clone(), self.location.clone());
+                let (applied, written, offered) = (Applied::default(), BTreeSet::new(), AtomicBool::new(false));
+                Draft { view: over.clone(), applied, over, written, offered, cache, location, _held: held }
             }
         };
-        let applied = draft.view.work(self, work, "part-").await?;
-        draft.applied.add(&applied);
+        let applied = draft.view.work(self, work, "part-").await;
+        let written = draft.view.files.keys().filter(|p| !draft.over.files.contains_key(*p));
+        draft.written.extend(written.cloned());
+        draft.applied.add(&applied?);
         Ok(draft)
     }
 }

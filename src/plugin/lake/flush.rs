@@ -80,6 +80,7 @@ impl LakeTable {
         };
         let mut plan = plan;
         plan.transactions.push((seq_id(&claim.pipe), seq));
+        draft.inspect(|d| d.offer());
         if self.commit_unchecked(state, plan).await? == Outcome::Moved {
             return Ok(None);
         }

@@ -45,7 +45,7 @@ async fn look(table: &LakeTable, care: &Mutex<Care>) -> Result<()> {
     if first {
         care.lock().cleaned = Some(Instant::now());
     } else if due(care.lock().cleaned, settings.vacuum_interval) {
-        let done = table.clean().await?;
+        let Some(done) = table.clean().await? else { return Ok(()) };
         PROGRAM.lake_cleaned_files.add(done.files as u64);
         tracing::debug!(table = table.name(), files = done.files, entries = done.entries, "cleaned");
         care.lock().cleaned = Some(Instant::now());

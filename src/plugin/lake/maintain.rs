@@ -76,13 +76,13 @@ impl LakeTable {
     }
 
     /// Removes log entries before the last checkpoint that is older than their retention, and files that no version within theirs has.
-    /// Nothing is removed while a snapshot is written, since its files are not in the log yet.
-    pub async fn clean(&self) -> Result<Cleaned> {
+    /// `None`: it has to wait, since files are not in the log yet while a snapshot or a large transaction is written.
+    pub async fn clean(&self) -> Result<Option<Cleaned>> {
         let cutoff = now() - self.settings.vacuum_retention.as_millis() as i64;
         let stages: Vec<String> = {
             let state = self.lock().await?;
             if !state.is_ours() || !state.is_settled() {
-                return Ok(Cleaned::default());
+                return Ok(None);
             }
             state.stages.keys().map(|g| stage_prefix(*g)).collect()
         };
@@ -112,7 +112,7 @@ impl LakeTable {
         let gone = futures::stream::iter(gone.into_iter().map(Ok)).boxed();
         let files = self.location.store.delete_stream(gone);
         let files = files.filter(|r| std::future::ready(!matches!(r, Err(object_store::Error::NotFound { .. })))).try_collect::<Vec<_>>().await;
-        Ok(Cleaned { entries, files: files.map_err(fault::store)?.len() })
+        Ok(Some(Cleaned { entries, files: files.map_err(fault::store)?.len() }))
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::query;
 use super::kit::*;
 use crate::data::Op;
 use crate::error::Kind;
+use crate::plugin::lake::log::Plan;
 use crate::plugin::lake::work::Work;
 
 /// Changes that meet those before them: rows of the same transaction are changed, moved, deleted and come again.
@@ -53,7 +54,16 @@ async fn what_is_given_up_leaves_the_table_as_it_is() {
         draft = Some(t.draft(draft, &[piece]).await.expect("a piece"));
     }
     assert!(t.compact().await.expect("looks").is_none(), "nothing is compacted under a draft");
+    let files = || std::fs::read_dir(lake.dir.path().join("public/t")).expect("a directory").filter(|f| f.as_ref().is_ok_and(|f| f.file_name().to_string_lossy().ends_with(".parquet"))).count();
+    let with_draft = files();
     drop(draft);
+    for _ in 0..500 {
+        if files() < with_draft {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(files(), 7, "its files are gone, of {with_draft}");
     assert_eq!(t.alive().await, 9);
     assert!(t.compact().await.expect("compacts").is_some());
     t.flush(9, 8, &[Work::Truncate]).await.expect("goes on");
@@ -73,5 +83,10 @@ async fn somebody_elses_commit_is_not_written_over() {
     next.flush(3, 2, &[changes().delete(1).work()]).await.expect("a commit of its own");
     let moved = next.flush_draft(Some(draft), 4, 3, &[]).await.expect_err("the version has moved");
     assert_eq!(moved.kind(), Kind::Conflict);
-    assert_eq!(lake.read("public", "t").await, [(2, "b", 2), (3, "c", 3)].map(own));
+    let draft = next.draft(None, &[changes().upsert(9, "large", 9).work()]).await.expect("a piece");
+    let other = lake.reopened("public", "t").await;
+    let mark = Plan { operation: "WRITE", transactions: vec![("somebody".into(), 1)], ..Plan::default() };
+    other.commit_unchecked(&mut *other.lock().await.expect("it opens"), mark).await.expect("a commit without rows");
+    next.flush_draft(Some(draft), 4, 3, &[]).await.expect("rows and columns are as they were");
+    assert_eq!(lake.read("public", "t").await, [(2, "b", 2), (3, "c", 3), (9, "large", 9)].map(own));
 }
