@@ -121,7 +121,7 @@ pub const SETTINGS: &[Setting] = &[
     s("source.receive-buffer", Size, "16MB", Startup, "changes received ahead of the apply"),
     s("source.lock-timeout", Milliseconds, "30s", Startup, "time to wait for the source's running transactions when a slot is made"),
     s("source.max-message-size", Size, "1GB", Startup, "largest message taken from a source"),
-    s("source.answer-rows", Integer { min: 1, max: 1_000_000 }, "16384", Startup, "documents or events asked for at once of a source that answers in wholes (MongoDB, which gives 16 MB else)"),
+    s("source.answer-rows", Integer { min: 1, max: 1_000_000 }, "2048", Startup, "documents or events asked for at once of a source that answers in wholes (MongoDB, which gives 16 MB else)"),
     s("source.max-login-size", Size, "1MB", Startup, "bytes taken from a source until it has let us in"),
     s("source.scram-iterations-min", Integer { min: 1, max: 10_000_000 }, "4096", Startup, "iterations of SCRAM that a source must ask for: fewer make a password easy to guess"),
     s("source.scram-iterations-max", Integer { min: 4096, max: 1_000_000_000 }, "1000000", Startup, "iterations of SCRAM that a source may ask for: each takes time here"),

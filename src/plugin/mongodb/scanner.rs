@@ -24,6 +24,9 @@ use mongodb::{Client, Database};
 use split::Bounds;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Documents that a fetch asks for at once.
 const FETCHED: usize = 1000;
@@ -150,10 +153,35 @@ fn explained(e: Error, table: &TableVersion) -> Error {
     e.for_table(table.name.to_string())
 }
 
+/// The answers of a cursor. While one is taken apart the next is on its way; the server works on none before it is asked.
+struct Answers {
+    /// `None`: that was the last.
+    next: mpsc::Receiver<Result<Option<RawBatch>>>,
+    _asking: AbortOnDropHandle<()>,
+}
+
+impl Answers {
+    /// `timeout`: how long the server may take for each.
+    fn of(mut cursor: RawBatchCursor, timeout: Option<Duration>) -> Answers {
+        let (sender, next) = mpsc::channel(1);
+        let asking = async move {
+            while let Ok(place) = sender.reserve().await {
+                let answer = async { cursor.next().await.transpose().map_err(|e| error_of(WHAT, e)) };
+                let answer = within(timeout, WHAT, answer).await;
+                let more = matches!(answer, Ok(Some(_)));
+                place.send(answer);
+                if !more {
+                    return;
+                }
+            }
+        };
+        Answers { next, _asking: AbortOnDropHandle::new(tokio::spawn(asking)) }
+    }
+}
+
 /// A scan under way.
 struct Scan<'a> {
-    cursor: RawBatchCursor,
-    target: &'a Target,
+    answers: Answers,
     table: &'a Arc<TableVersion>,
     documents: Documents,
     payload_bytes: usize,
@@ -172,9 +200,8 @@ impl Scan<'_> {
     async fn next(&mut self) -> Result<Option<Payload>> {
         while !self.ended && self.documents.bytes() < self.payload_bytes {
             if self.answer.is_none() {
-                let cursor = &mut self.cursor;
-                let next = async { cursor.next().await.transpose().map_err(|e| error_of(WHAT, e)) };
-                match within(self.target.timeout, WHAT, next).await.map_err(|e| explained(e, self.table))? {
+                let next = self.answers.next.recv().await.ok_or_else(|| Error::internal("the reading of a collection ended before its last answer"))?;
+                match next.map_err(|e| explained(e, self.table))? {
                     Some(answer) => self.answer = Some((answer, 0)),
                     None => self.ended = true,
                 }
@@ -237,7 +264,8 @@ impl Scanner for MongoScanner {
         };
         let cursor = within(self.target.timeout, WHAT, opening).await.map_err(|e| explained(e, &chunk.table))?;
         let payload_bytes = if want.payload_bytes > 0 { want.payload_bytes } else { self.reading.payload_bytes };
-        let scan = Scan { cursor, target: &self.target, table: &chunk.table, documents, payload_bytes, answer: None, last: Vec::new(), texts, ended: false };
+        let answers = Answers::of(cursor, self.target.timeout);
+        let scan = Scan { answers, table: &chunk.table, documents, payload_bytes, answer: None, last: Vec::new(), texts, ended: false };
         Ok(try_unfold(scan, |mut scan| async move { Ok(scan.next().await?.map(|payload| (payload, scan))) }).boxed())
     }
     async fn fetch(&mut self, table: &Arc<TableVersion>, keys: &RecordBatch) -> Result<RecordBatch> {
