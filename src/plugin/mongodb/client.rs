@@ -8,6 +8,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::error::{Error as Foreign, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress, Tls, TlsOptions, WriteConcern};
 use mongodb::{Client, Database};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -223,6 +224,11 @@ pub fn server_code(e: &Error) -> Option<i32> {
 fn words(e: &Foreign) -> String {
     match e.kind.as_ref() {
         ErrorKind::Command(c) => format!("The server said: {} ({} {}).", c.message, c.code, c.code_name),
+        // the driver shows all it knows of the deployment; what went wrong stands in the middle of it, once per server
+        ErrorKind::ServerSelection { message, .. } => {
+            let causes: BTreeSet<&str> = message.split("Error: Kind: ").skip(1).filter_map(|rest| rest.split(", labels").next()).collect();
+            if causes.is_empty() { message.clone() } else { format!("No server that fits could be reached: {}.", causes.into_iter().collect::<Vec<_>>().join("; ")) }
+        }
         other => other.to_string(),
     }
 }

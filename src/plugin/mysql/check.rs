@@ -281,6 +281,12 @@ fn table_needs(table: &TableVersion, inserts_only: bool, out: &mut Findings) {
             let hint = format!("Run ALTER TABLE {name} MODIFY {} ... without COMPRESSED, leave {name} out, or copy it with realtime.enable = false.", column.name);
             return out.must("column_compression", false, format!("column {} of {name} is COMPRESSED", column.name), "columns that the change log shows as they are", hint);
         }
+        // information_schema says so of columns that were made with mysql56_temporal_format = OFF; their fractions have a form of their own in the log
+        if !labelled && column.native.contains("mariadb-5.3") && column.native.contains('(') {
+            let hint = format!("Run SET GLOBAL mysql56_temporal_format = ON and ALTER TABLE {name} FORCE, leave {name} out, or copy it with realtime.enable = false.");
+            let found = format!("column {} of {name} is {}", column.name, column.native);
+            return out.must("column_format", false, found, "fractional seconds in the form of MySQL 5.6", hint);
+        }
         if let MyType::Text(set) = MyType::parse(&column.native)
             && !charset::is_readable(&set)
         {

@@ -239,7 +239,11 @@ pub(super) fn login_refused(target: &Target, mut e: ServerError) -> Error {
     e.message = e.message.replace(&format!("'{}'", target.user), "'******'");
     let (number, error) = (e.number, e.into_error(format!("the login at {} was refused", target.place())));
     match number {
-        1044 | 1045 | 1049 | 1251 | 1698 => error.as_kind(Kind::Refused).with_hint("Check the options user, password, database and sslmode of the source."),
+        1044 => {
+            let hint = format!("Run GRANT SELECT ON {}.* TO the source's login at the server, or check the option database of the source.", ident(&target.database).unwrap_or_default());
+            error.as_kind(Kind::Refused).with_hint(hint)
+        }
+        1045 | 1049 | 1251 | 1698 => error.as_kind(Kind::Refused).with_hint("Check the options user, password, database and sslmode of the source."),
         _ => error,
     }
 }
