@@ -253,8 +253,12 @@ async fn columns(wire: &mut Wire, condition: &str, carriage: Carriage) -> Result
         } else if let (Some(charset), Some(collation)) = (charset, collation) {
             native += &format!(" CHARACTER SET {charset} COLLATE {collation}");
         }
-        let (logical, pg_type) = MyType::parse(&native).logical(carriage.dates_as_text);
+        let parsed = MyType::parse(&native);
+        let (logical, pg_type) = parsed.logical(carriage.dates_as_text);
+        // of a time stamp it is what it is at PostgreSQL: the digits of its seconds
+        let stamp = matches!(logical, LogicalType::Timestamp | LogicalType::TimestampTz);
         let column = Column {
+            type_modifier: if stamp { i32::from(parsed.digits()) } else { -1 },
             nullable,
             generated: extra.contains("generated") && !extra.contains("default_generated"),
             ordinal,

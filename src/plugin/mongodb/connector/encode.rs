@@ -96,16 +96,17 @@ impl Shape {
         let column = &table.columns[place];
         let mut bytes = Vec::new();
         let as_text = on_lossy == OnLossy::Text && can_be_text(column);
-        match typed.value(row, as_text, &mut bytes) {
-            Ok(tag) => out.push(name, Value { tag, bytes: &bytes }),
-            Err(Some(e)) => return Err(e.with_detail(format!("Column \"{}\".", column.name)).for_table(table.name.to_string())),
-            Err(None) => match of {
-                Some(columns) if on_lossy == OnLossy::Null && !table.key.contains(&place) => {
-                    self.lossy.note(&column.name, 1, || key_text(&table, columns, row));
-                    out.push(name, Value { tag: tag::NULL, bytes: &[] });
-                }
-                _ => return Err(lossy(&table.name.to_string(), column, typed, row)),
-            },
+        match (typed.value(row, as_text, &mut bytes), of) {
+            (Ok(tag), _) => out.push(name, Value { tag, bytes: &bytes }),
+            (Err(_), Some(columns)) if on_lossy == OnLossy::Null && !table.key.contains(&place) => {
+                self.lossy.note(&column.name, 1, || key_text(&table, columns, row));
+                out.push(name, Value { tag: tag::NULL, bytes: &[] });
+            }
+            (Err(Some(e)), _) => {
+                let hint = format!("Use 'on-lossy.{}.{}' = 'text' or 'null'.", table.name, column.name);
+                return Err(e.with_detail(format!("Column \"{}\".", column.name)).with_hint(hint).for_table(table.name.to_string()));
+            }
+            (Err(None), _) => return Err(lossy(&table.name.to_string(), column, typed, row)),
         }
         Ok(())
     }
@@ -149,7 +150,7 @@ fn key_text(table: &TableVersion, columns: &[Typed<'_>], row: usize) -> String {
 
 /// A column that `on-lossy = text` makes a text.
 fn can_be_text(column: &Column) -> bool {
-    !super::typed::loss(column).is_empty() || column.logical == LogicalType::Date
+    !super::typed::loss(column).is_empty() || matches!(column.logical, LogicalType::Date | LogicalType::Json)
 }
 
 /// `{_id: ...}` of a document.

@@ -130,9 +130,14 @@ impl<'a> Typed<'a> {
             Typed::Text(a) => string(out, a.value(row)),
             Typed::Json(a) | Typed::Extended(a) => {
                 let read = if matches!(self, Typed::Extended(_)) { parse::value } else { parse::plain };
-                let (tag, bytes) = read(a.value(row)).map_err(Some)?;
-                out.extend_from_slice(&bytes);
-                tag
+                match read(a.value(row)) {
+                    Err(_) if as_text => string(out, a.value(row)),
+                    read => {
+                        let (tag, bytes) = read.map_err(Some)?;
+                        out.extend_from_slice(&bytes);
+                        tag
+                    }
+                }
             }
             Typed::Bytes(a) => binary(out, 0, a.value(row)),
             Typed::Uuid(a) => binary(out, 4, a.value(row)),
