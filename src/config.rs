@@ -120,6 +120,7 @@ pub const SETTINGS: &[Setting] = &[
     s("source.backlog-interval", Milliseconds, "10s", Startup, "time between looks at how much log a source keeps for a pipe; 0: never"),
     s("source.receive-buffer", Size, "16MB", Startup, "changes received ahead of the apply"),
     s("source.lock-timeout", Milliseconds, "30s", Startup, "time to wait for the source's running transactions when a slot is made"),
+    s("source.settle-time", Milliseconds, "3s", Startup, "time from a MySQL's log to what is seen, where its tables may not be locked: a transaction that takes longer is not copied"),
     s("source.max-message-size", Size, "1GB", Startup, "largest message taken from a source"),
     s("source.answer-rows", Integer { min: 1, max: 1_000_000 }, "2048", Startup, "documents or events asked for at once of a source that answers in wholes (MongoDB, which gives 16 MB else)"),
     s("source.max-login-size", Size, "1MB", Startup, "bytes taken from a source until it has let us in"),

@@ -84,10 +84,6 @@ pub struct Capabilities {
     pub digest_in_place: bool,
     /// The anchor's readers see exactly the instant after which the changes follow. Otherwise chunks are written by upsert from the start.
     pub exact_anchor: bool,
-    /// An `Exact` anchor's readers see each row as it is when it is read, at its position or later, for the system keeps no instant as long as a
-    /// snapshot takes: E is asked for again when they are done (`Instant`). Only for systems whose changes always have every column, as nothing may
-    /// be fetched at an instant that is not held.
-    pub moving_readers: bool,
     /// The wire format it can give (scanner) or take (connector) untouched.
     pub wire_format: Option<WireFormat>,
 }
@@ -103,7 +99,6 @@ impl Capabilities {
         upsert: false,
         digest_in_place: false,
         exact_anchor: false,
-        moving_readers: false,
         wire_format: None,
     };
 }
@@ -259,8 +254,8 @@ pub enum AnchorKind {
     /// what the pipe's own position captures (PostgreSQL: its publication), so that the main run sees their changes after it too.
     Temporary,
     /// The instant E of a window: the readers see exactly what was committed at or before `position`. Anything less loses rows: a change that
-    /// lies before E and is not seen by the readers would be completed from a row that is not its own, or taken for one that is gone. Of a system
-    /// with `Capabilities::moving_readers`: what was committed at or before `position`, or later.
+    /// lies before E and is not seen by the readers would be completed from a row that is not its own, or taken for one that is gone. Where the
+    /// anchor says `moving`: what was committed at or before `position`, or later.
     Exact,
     /// Only an instant: a query, a verification. `position` is at or after everything the readers see.
     Instant,
@@ -285,6 +280,10 @@ pub struct AnchorRequest {
 pub struct Anchor {
     /// Durable, Temporary: the changes strictly after it are exactly those that the readers don't see. Instant: an upper bound.
     pub position: Position,
+    /// The readers see each row as it is at the position or later, for the system keeps no instant as long as a snapshot takes, or does not let us take
+    /// one: it is not exact then, whatever the plugin's capabilities say, and E is asked for again when the readers are done (`Instant`). Only where the
+    /// changes have every column, as nothing may be fetched at an instant that is not held.
+    pub moving: bool,
     /// Facts that must be the same at every later connect: system identifier, timeline, incarnation of the slot.
     pub identity: Identity,
     /// The readers. Each may be moved to a task of its own. When its connection dies, the instant is lost for it: an error, never a silent reconnect.

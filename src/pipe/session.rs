@@ -322,7 +322,7 @@ impl Session {
 
     /// E is taken anew where anything is read later than the changes begin: its readers hold the instant.
     async fn open_window(&mut self, alive: &mut Option<Anchor>) -> Result<()> {
-        if alive.is_some() && self.cx.ends.source_can().exact_anchor {
+        if self.cx.ends.source_can().exact_anchor && alive.as_ref().is_some_and(|a| !a.moving) {
             return Ok(());
         }
         self.start_over_what_cannot_resume(alive.is_none()).await?;
@@ -334,9 +334,7 @@ impl Session {
         let readers = self.cx.options.parallelism + 1;
         let request = AnchorRequest { kind: AnchorKind::Exact, pipe: Some(self.cx.pipe.clone()), tables, readers, options: Some(self.cx.ends.extractor_options()) };
         let mut anchor = self.source.anchor(request).await?;
-        let reader = anchor.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
-        let hold = std::mem::replace(&mut anchor.hold, Box::new(()));
-        self.window = Some(Window::new(anchor.position.clone(), reader, hold));
+        self.window = Some(Window::of(&mut anchor)?);
         *alive = Some(anchor);
         Ok(())
     }

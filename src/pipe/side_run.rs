@@ -292,24 +292,23 @@ struct Aside {
 
 impl Aside {
     async fn run(mut self, mut source: Box<dyn Source>, mut writer: Box<dyn Writer>) -> Result<()> {
-        let exact = self.cx.ends.source_can().exact_anchor;
         let options = Some(self.cx.ends.extractor_options());
         let request = |kind| AnchorRequest { kind, pipe: Some(self.cx.pipe.clone()), tables: vec![self.version.clone()], readers: 1, options: options.clone() };
         let mut anchor = source.anchor(request(AnchorKind::Temporary)).await?;
         hit("after-anchor").await?;
         let extractor = anchor.extractor.take().ok_or_else(|| Error::internal("a temporary anchor came without its extractor"))?;
+        let exact = self.cx.ends.source_can().exact_anchor && !anchor.moving;
         let (mut window, mut ready_from) = (None, anchor.position.clone());
         if !exact {
             let mut later = source.anchor(AnchorRequest { readers: 2, ..request(AnchorKind::Exact) }).await?;
-            anchor.readers = vec![later.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?];
-            let reader = later.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
-            ready_from = ready_from.later(later.position.clone());
-            window = Some(Window::new(later.position, reader, later.hold));
+            window = Some(Window::of(&mut later)?);
+            ready_from = ready_from.later(later.position);
+            anchor.readers = later.readers;
         }
         let mut reader = anchor.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
         self.copy(&mut reader, &mut writer, !exact).await?;
         drop((reader, anchor.hold));
-        if let (true, Some(window)) = (self.cx.ends.source_can().moving_readers, &mut window) {
+        if let Some(window) = window.as_mut().filter(|w| w.moving) {
             window.end = window.end.clone().later(latest(&mut source, &self.cx.pipe).await?);
             ready_from = ready_from.later(window.end.clone());
         }

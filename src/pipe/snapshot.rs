@@ -88,7 +88,7 @@ impl Session {
 
     /// Readers that moved on while they read are somewhere before this: E is here.
     async fn move_window(&mut self) -> Result<()> {
-        if let (true, Some(window)) = (self.cx.ends.source_can().moving_readers, &mut self.window) {
+        if let Some(window) = self.window.as_mut().filter(|w| w.moving) {
             window.end = window.end.clone().later(latest(&mut self.source, &self.cx.pipe).await?);
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use crate::data::{LogicalType, OldKeys, Op, Position, Rows, TableVersion};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::Scanner;
+use crate::plugin::{Anchor, Scanner};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{interleave, take};
@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub struct Window {
     /// E.
     pub end: Position,
+    /// What the copies read is as it was at E or later: E is moved to where they are done.
+    pub moving: bool,
     reader: Box<dyn Scanner>,
     /// Keeps the instant alive.
     _hold: Box<dyn Send + Sync>,
@@ -27,9 +29,11 @@ const OLD_KEY: usize = 2;
 const NULL: usize = 3;
 
 impl Window {
-    /// A window whose partial rows are read by `reader`, at the instant `end` that `hold` keeps.
-    pub fn new(end: Position, reader: Box<dyn Scanner>, hold: Box<dyn Send + Sync>) -> Window {
-        Window { end, reader, _hold: hold }
+    /// A window up to an `Exact` anchor's instant. The last of its readers reads partial rows there; the others are the caller's.
+    pub fn of(anchor: &mut Anchor) -> Result<Window> {
+        let reader = anchor.readers.pop().ok_or_else(|| Error::internal("an anchor came without readers"))?;
+        let hold = std::mem::replace(&mut anchor.hold, Box::new(()));
+        Ok(Window { end: anchor.position.clone(), moving: anchor.moving, reader, _hold: hold })
     }
 
     /// Makes changes before E into upserts with every column. A row that is gone at E is left out, its delete follows; the key it had before a

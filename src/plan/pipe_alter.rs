@@ -233,6 +233,10 @@ fn reset(pipe: &mut Pipe, key: &str, position: usize) -> Result<()> {
 fn add_table(pipe: &mut Pipe, name: &ObjectName, cx: &Context<'_>) -> Result<()> {
     let found = table::synced(name, Some(pipe.source), cx)?;
     let pending = |w: &Want| matches!(&w.request, Request::AddTable { table } if table.table == found.uuid);
+    if pipe.want.iter().any(|w| matches!(&w.request, Request::DropTable { table } if *table == found.uuid)) {
+        let e = Error::new(Kind::WrongPhase, format!("table \"{name}\" is still being taken out of pipe \"{}\"", pipe.name));
+        return Err(e.with_hint(format!("Add it when SHOW TABLES OF PIPE {} no longer has it; a pipe that is stopped takes it out when it is started.", pipe.name)).at(name.position()));
+    }
     if pipe.table(&found.uuid).is_some() || pipe.want.iter().any(pending) {
         return Err(Error::new(Kind::DuplicateObject, format!("table \"{name}\" is already of pipe \"{}\"", pipe.name)).at(name.position()));
     }

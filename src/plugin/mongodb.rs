@@ -22,7 +22,7 @@ pub mod types;
 use super::{Capabilities, Open, Plugin, Role, no_backlog, nothing_left, pushes_nothing, shared};
 
 /// What sources and extractors can do.
-const READS: Capabilities = Capabilities { snapshot: true, changes: true, moving_readers: true, ..Capabilities::NONE };
+const READS: Capabilities = Capabilities { snapshot: true, changes: true, ..Capabilities::NONE };
 
 /// `type = 'mongodb'`.
 pub static SOURCE: Plugin = Plugin {

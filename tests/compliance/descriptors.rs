@@ -79,8 +79,7 @@ fn capabilities_are_of_the_role() {
     for plugin in PLUGINS.iter() {
         let c = plugin.capabilities;
         let writes = c.commit != Commit::None || c.transaction_limit.is_some() || c.transactional_ddl || c.upsert;
-        let reads = c.exact_anchor || c.moving_readers;
-        assert!(!(c.exact_anchor && c.moving_readers), "{}: an exact anchor's readers don't move", plugin.name);
+        let reads = c.exact_anchor;
         let fits = match (plugin.role, plugin.open) {
             (Role::Source, Open::Source(_)) => c.snapshot && !writes && c.changes == of_system(Role::Extractor, plugin.system).is_some(),
             (Role::Extractor, Open::Extractor(_)) => c.changes && !writes && same_reading(c, plugin),
@@ -95,7 +94,7 @@ fn capabilities_are_of_the_role() {
 /// A source and its extractor hand over to each other: they say the same of it.
 fn same_reading(c: Capabilities, plugin: &Plugin) -> bool {
     let source = of_system(Role::Source, plugin.system).expect("an extractor has a source").capabilities;
-    (c.snapshot, c.exact_anchor, c.moving_readers) == (source.snapshot, source.exact_anchor, source.moving_readers)
+    (c.snapshot, c.exact_anchor) == (source.snapshot, source.exact_anchor)
 }
 
 /// Outside of any runtime: whatever spawns or waits panics here.

@@ -119,7 +119,15 @@ async fn life(world: &mut World, score: &mut Score, in_snapshot: usize, in_chang
         score.recoveries.push(began.elapsed());
     }
     for (pipe, table) in left {
-        world.server.sql("src", &format!("alter pipe {pipe} add table public.{table}")).await;
+        // one that is still on its way out may not come back yet; it says so
+        let began = Instant::now();
+        let add = format!("alter pipe {pipe} add table public.{table}");
+        while let Err(e) = world.server.try_sql("src", &add).await {
+            if !e.starts_with("55000") || began.elapsed() > STUCK {
+                return Err(format!("{add}: {e}"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
     world.equal().await?;
     world.drop_pipes().await;

@@ -15,13 +15,21 @@ pub struct My {
     server: Mutex<Mysql>,
     port: u16,
     log: PathBuf,
+    /// How the program logs in.
+    login: (&'static str, &'static str),
 }
 
 impl My {
     /// Starts one.
     pub async fn start(flavour: Flavour) -> My {
         let server = Mysql::start(flavour, &[]).await;
-        My { port: server.port, log: server.log_path(), server: Mutex::new(server) }
+        My { port: server.port, log: server.log_path(), login: ("root", "secret"), server: Mutex::new(server) }
+    }
+    /// One of MySQL whose tables the program may not lock.
+    pub async fn unlocked() -> My {
+        let server = Mysql::start(Flavour::MySql56, &[]).await;
+        server.sql("SET sql_log_bin = 0; CREATE USER plain IDENTIFIED BY 'plain'; GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO plain").await;
+        My { port: server.port, log: server.log_path(), login: ("plain", "plain"), server: Mutex::new(server) }
     }
 }
 
@@ -31,7 +39,8 @@ impl System for My {
         self.port
     }
     fn options(&self, port: u16) -> String {
-        format!("type = 'mysql', host = '127.0.0.1', port = {port}, database = '{DATABASE}', user = 'root', password = 'secret', sslmode = 'disable'")
+        let (user, password) = self.login;
+        format!("type = 'mysql', host = '127.0.0.1', port = {port}, database = '{DATABASE}', user = '{user}', password = '{password}', sslmode = 'disable'")
     }
     async fn session(&self) -> Result<Box<dyn Session>, String> {
         let mut wire = session(self.port, "root", "secret", DATABASE).await.map_err(|e| e.to_string())?;

@@ -15,6 +15,8 @@ enum End {
     MariaDb,
     /// With GTIDs.
     MySql,
+    /// The same, and its tables may not be locked: a source alone.
+    MySqlUnlocked,
     MongoDb,
 }
 
@@ -24,6 +26,7 @@ impl End {
             End::Postgres => Arc::new(Pg::start(&[]).await),
             End::MariaDb => Arc::new(My::start(Flavour::MariaDb).await),
             End::MySql => Arc::new(My::start(Flavour::MySql56).await),
+            End::MySqlUnlocked => Arc::new(My::unlocked().await),
             End::MongoDb => Arc::new(Documents::start().await),
         }
     }
@@ -69,6 +72,10 @@ async fn pairs_long() {
             killed(source, target, cycles).await;
             taken += 1;
         }
+    }
+    if "MySqlUnlocked-Postgres".contains(&only) {
+        killed(End::MySqlUnlocked, End::Postgres, cycles).await;
+        taken += 1;
     }
     assert!(taken > 0, "no pair is named {only}");
 }

@@ -57,6 +57,62 @@ async fn readers_and_changes_meet_without_gap_or_overlap() {
     }
 }
 
+/// Rows come and go, and are written over; the key is what a row is told by.
+async fn written(server: Arc<Mysql>, stop: Arc<AtomicBool>, first: u32) {
+    let mut wire = server.client().await;
+    let mut n = first;
+    while !stop.load(Ordering::SeqCst) {
+        n += 1;
+        let sql = format!("BEGIN; INSERT INTO a VALUES ({n}, 0); UPDATE a SET n = n + 1 WHERE id BETWEEN {} AND {n}; DELETE FROM a WHERE id = {}; COMMIT", n - 5, n - 9);
+        wire.run("a test", &sql).await.expect("written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_may_not_lock_see_the_anchor_and_changes_write_over_it() {
+    let server = Arc::new(Mysql::start(Flavour::MySql56, &[]).await);
+    server.sql("CREATE TABLE a (id int primary key, n int); CREATE TABLE keyless (n int); CREATE USER plain IDENTIFIED BY 'plain'").await;
+    server.sql("GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO plain").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (1..4).map(|w| tokio::spawn(written(server.clone(), stop.clone(), w * 1_000_000))).collect();
+    let (pipe, root) = (Pipe::with(&server, &[("user", "plain"), ("password", "plain")], &[]), Pipe::new(&server, &[]));
+    let tables = pipe.tables(&["a"]).await;
+    for _ in 0..3 {
+        let mut anchor = pipe.anchor(AnchorKind::Durable, &tables, 2).await;
+        assert!(anchor.moving);
+        let mut stand = root.anchor(AnchorKind::Exact, &tables, 1).await;
+        assert!(!stand.moving);
+        let mut extractor = pipe.after(&anchor, &tables).await;
+        let batches = until(&mut *extractor, &stand.position).await;
+        let (_, want) = scan(&mut stand.readers[0], &tables[0], 100).await;
+        for reader in &mut anchor.readers {
+            let (_, mut rows) = scan(reader, &tables[0], 100).await;
+            for (batch, part) in batches.iter().flat_map(|b| b.parts.iter().map(move |p| (b, p))) {
+                let Content::Rows(changed) = &part.content else { continue };
+                for r in (0..changed.len()).filter(|&r| stand.position.reached(&batch.txns[changed.txn[r] as usize].position)) {
+                    let values = row_text(&changed.after, r);
+                    let _ = match changed.ops[r] {
+                        Op::Delete => rows.remove(&values[0]),
+                        _ => rows.insert(values[0].clone(), values),
+                    };
+                }
+            }
+            assert_eq!(rows, want);
+        }
+    }
+    // where nothing can be written over, nothing is begun
+    let keyless = pipe.tables(&["keyless"]).await;
+    let request = |kind, tables: &[Arc<TableVersion>]| AnchorRequest { kind, pipe: Some(pipe.pipe.clone()), tables: tables.to_vec(), readers: 2, options: Some(pipe.options.clone()) };
+    for request in [request(AnchorKind::Durable, &keyless), request(AnchorKind::Instant, &tables)] {
+        let refused = pipe.source().anchor(request).await.err().expect("refused");
+        assert!(refused.hint().is_some_and(|h| h.starts_with("GRANT LOCK TABLES")), "{refused:?}");
+    }
+    stop.store(true, Ordering::SeqCst);
+    for writer in writers {
+        writer.await.expect("a writer");
+    }
+}
+
 #[tokio::test]
 async fn chunks_cover_the_table_once() {
     let server = Mysql::mariadb(&[]).await;

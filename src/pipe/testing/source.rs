@@ -155,6 +155,7 @@ impl Source for TestSource {
         extractor.follow(&request.tables)?;
         Ok(Anchor {
             position: position(at),
+            moving: false,
             identity,
             readers: (0..request.readers).map(|_| reader()).collect(),
             extractor: (request.kind == AnchorKind::Temporary).then_some(extractor as Box<dyn Extractor>),

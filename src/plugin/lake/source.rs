@@ -134,6 +134,7 @@ impl Source for LakeSource {
         let at = chrono::Utc::now();
         Ok(Anchor {
             position: Position::new(SYSTEM, at.timestamp_micros().to_be_bytes().to_vec(), at.to_rfc3339()),
+            moving: false,
             identity: BTreeMap::from([("lake".to_string(), self.lake.location.url().to_string())]),
             readers: (0..request.readers.max(1)).map(|_| reader()).collect(),
             extractor: None,

@@ -64,16 +64,16 @@ async fn instant(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
         deployment::nudge(&t.target, &t.client).await;
     }
     let readers = t.readers(request, at, has_clock(&deployment).then_some(now))?;
-    Ok(Anchor { position: Place::After(now).position()?, identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
+    Ok(Anchor { position: Place::After(now).position()?, moving: at.is_none(), identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
 }
 
-/// Readers that outlast what the server keeps of an instant: each document is as it is when it is read (`Capabilities::moving_readers`).
+/// Readers that outlast what the server keeps of an instant: each document is as it is when it is read (`Anchor::moving`).
 async fn lasting(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
     let deployment = Deployment::of(&t.target, &t.client).await?;
     let now = deployment::now(&t.target, &t.client).await?;
     deployment::nudge(&t.target, &t.client).await;
     let readers = t.readers(request, None, has_clock(&deployment).then_some(now))?;
-    Ok(Anchor { position: Place::After(now).position()?, identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
+    Ok(Anchor { position: Place::After(now).position()?, moving: true, identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
 }
 
 async fn durable(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
@@ -93,7 +93,7 @@ async fn durable(t: Taking, request: &AnchorRequest) -> Result<Anchor> {
         }
     };
     let readers = t.readers(request, None, after)?;
-    Ok(Anchor { position: place.position()?, identity, readers, extractor: None, hold: Box::new(()) })
+    Ok(Anchor { position: place.position()?, moving: true, identity, readers, extractor: None, hold: Box::new(()) })
 }
 
 /// Where the user wants the changes to begin. Errors: `BadOption`.
@@ -119,5 +119,5 @@ async fn temporary(t: Taking, request: AnchorRequest) -> Result<Anchor> {
     let mut extractor = MongoExtractor::new(t.target, t.config, t.layouts, pipe, options)?;
     extractor.follow(&request.tables)?;
     extractor.begin_at(position.clone(), identity.clone());
-    Ok(Anchor { position, identity, readers, extractor: Some(Box::new(extractor)), hold: Box::new(()) })
+    Ok(Anchor { position, moving: true, identity, readers, extractor: Some(Box::new(extractor)), hold: Box::new(()) })
 }

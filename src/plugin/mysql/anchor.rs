@@ -1,6 +1,7 @@
 //! Instants. MariaDB says for each transaction's snapshot where in the log it is: readers are opened until all say the same. MySQL does not: the
 //! tables are locked against writing while the readers begin and the log's end is read. A lock is granted when no transaction that wrote the
-//! tables is under way any more, so what lies before that end in the log is what the readers see.
+//! tables is under way any more, so what lies before that end in the log is what the readers see. Without the right to lock them the readers begin some
+//! time after the log's end was read: they see it, and more (`Anchor::moving`).
 
 use super::client::{Target, qualified, server_code};
 use super::extractor::{Begin, MyExtractor};
@@ -31,6 +32,8 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// An instant taken.
 struct Taken {
     readers: Vec<MyScanner>,
+    /// The readers are each at an instant of its own, at the place or later.
+    moving: bool,
     /// None where the server has no log, or does not let the login see it.
     place: Option<(Place, Gtids)>,
 }
@@ -48,11 +51,16 @@ pub(super) async fn take(target: &Target, config: &Arc<Config>, connection: &Opt
         let mut readers = vec![first];
         readers.extend(try_join_all((1..request.readers).map(|_| open())).await?);
         match agreed(&mut readers).await? {
-            Some(place) => Taken { readers, place: Some(place) },
-            None => locked(target, readers, &request.tables).await?,
+            Some(place) => Taken { readers, moving: false, place: Some(place) },
+            None => match lock(target, &request.tables).await {
+                Ok(lock) => locked(target, lock, readers).await?,
+                // changes that lie between two readers come again, and are written over what was read: that takes changes, and a key
+                Err(e) if server::lacks_right(&e) && request.kind != AnchorKind::Instant && request.tables.iter().all(|t| !t.key.is_empty()) => unlocked(target, readers).await?,
+                Err(e) => return Err(e),
+            },
         }
     };
-    let Taken { mut readers, place } = taken;
+    let Taken { mut readers, moving, place } = taken;
     let Some(first) = readers.first_mut() else { return Err(Error::internal("an anchor without readers")) };
     if request.kind != AnchorKind::Instant && place.is_none() {
         return Err(Error::new(Kind::WrongPhase, "the source keeps no binary log").with_hint("Start the source with log_bin, binlog_format = ROW and a server_id."));
@@ -77,7 +85,7 @@ pub(super) async fn take(target: &Target, config: &Arc<Config>, connection: &Opt
         extractor = Some(Box::new(own));
     }
     let readers = readers.into_iter().map(|r| Box::new(r) as Box<dyn Scanner>).collect();
-    Ok(Anchor { position, identity, readers, extractor, hold: Box::new(()) })
+    Ok(Anchor { position, moving, identity, readers, extractor, hold: Box::new(()) })
 }
 
 /// Tables whose structure is not what it was when it was read, shortly before the instant: the log from there on does not say how it became so.
@@ -102,7 +110,7 @@ async fn single(mut reader: MyScanner) -> Result<Taken> {
         Err(e) if server::lacks_right(&e) => None,
         Err(e) => return Err(e),
     };
-    Ok(Taken { readers: vec![reader], place })
+    Ok(Taken { readers: vec![reader], moving: false, place })
 }
 
 /// Readers of a MariaDB that all have their instant at the same place of the log. None: not a MariaDB, no log, or too much is written.
@@ -178,8 +186,8 @@ async fn see_all(target: &Target, lock: &mut Wire, readers: &mut [MyScanner]) ->
     }
 }
 
-/// Readers whose instant is taken while the tables are locked against writing.
-async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<TableVersion>]) -> Result<Taken> {
+/// A session that has locked the tables against writing.
+async fn lock(target: &Target, tables: &[Arc<TableVersion>]) -> Result<Wire> {
     let mut lock = Wire::connect(target, super::client::Access::Read).await?;
     if !tables.is_empty() {
         let names = tables.iter().map(|t| Ok(format!("{} READ", qualified(&t.name)?))).collect::<Result<Vec<_>>>()?;
@@ -192,10 +200,15 @@ async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<Tabl
                 let waited = Duration::as_secs(&target.lock_timeout);
                 e.as_kind(Kind::Busy).with_detail(format!("A transaction that wrote them was still open after {waited} s (source.lock-timeout)."))
             }
-            Some(_) if server::lacks_right(&e) => e.with_hint("GRANT LOCK TABLES and SELECT on them to the source's login: MySQL tells a snapshot's place in its log only so."),
+            Some(_) if server::lacks_right(&e) => e.with_hint("GRANT LOCK TABLES and SELECT on them to the source's login: MySQL tells a snapshot's place in its log only so, which tables without a key, and copies without changes by several readers, need."),
             _ => e,
         })?;
     }
+    Ok(lock)
+}
+
+/// Readers whose instant is taken while the tables are locked.
+async fn locked(target: &Target, mut lock: Wire, mut readers: Vec<MyScanner>) -> Result<Taken> {
     see_all(target, &mut lock, &mut readers).await?;
     let place = match server::status(&mut lock).await? {
         Some(status) => {
@@ -205,5 +218,17 @@ async fn locked(target: &Target, mut readers: Vec<MyScanner>, tables: &[Arc<Tabl
         None => None,
     };
     lock.run("could not unlock the source's tables", "UNLOCK TABLES").await?;
-    Ok(Taken { readers, place })
+    Ok(Taken { readers, moving: false, place })
+}
+
+/// Readers that begin when what was before the log's end is seen. The server syncs its log between the two, so that it may take a while.
+async fn unlocked(target: &Target, mut readers: Vec<MyScanner>) -> Result<Taken> {
+    let Some(first) = readers.first_mut() else { return Err(Error::internal("an anchor without readers")) };
+    let place = match server::status(first.session()).await? {
+        Some(status) => Some((status.place.clone(), server::gtids_at(first.session(), &status.place).await?)),
+        None => None,
+    };
+    tokio::time::sleep(target.settle_time).await;
+    try_join_all(readers.iter_mut().map(MyScanner::settle)).await?;
+    Ok(Taken { readers, moving: true, place })
 }

@@ -43,6 +43,8 @@ pub struct Target {
     pub tcp_timeout: Duration,
     /// How long a lock of the server is waited for.
     pub lock_timeout: Duration,
+    /// From a transaction's being in the log to its being seen, where no lock waits for it.
+    pub settle_time: Duration,
     /// Largest packet taken.
     pub max_packet: usize,
 }
@@ -80,6 +82,7 @@ impl Target {
             connect_timeout: config.duration("connect_timeout"),
             tcp_timeout: config.duration("tcp.timeout"),
             lock_timeout: config.duration("source.lock-timeout"),
+            settle_time: config.duration("source.settle-time"),
             max_packet: config.size("source.max-message-size"),
         })
     }

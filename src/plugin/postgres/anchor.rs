@@ -59,7 +59,7 @@ async fn instant(target: &Target, config: &Config, request: &AnchorRequest) -> R
     if request.readers > 0 {
         all.push(Box::new(first));
     }
-    Ok(Anchor { position, identity: Identity::new(), readers: all, extractor: None, hold: Box::new(()) })
+    Ok(Anchor { position, moving: false, identity: Identity::new(), readers: all, extractor: None, hold: Box::new(()) })
 }
 
 /// A log position beside an ordinary snapshot is not its own: what commits between the two would be on the wrong side. A slot's snapshot has its
@@ -69,7 +69,7 @@ async fn exact(target: &Target, config: &Config, request: &AnchorRequest) -> Res
     let mut walsender = Walsender::connect(target).await?;
     let slot = create_slot(&session, &mut walsender, config, &passing_name(), true).await?;
     let readers = readers(target, config, &slot.snapshot, request.readers).await?;
-    Ok(Anchor { position: slot.consistent_point.position(), identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
+    Ok(Anchor { position: slot.consistent_point.position(), moving: false, identity: Identity::new(), readers, extractor: None, hold: Box::new(()) })
 }
 
 /// Of a slot that goes with its session.
@@ -106,7 +106,7 @@ async fn durable(target: &Target, config: &Config, request: &AnchorRequest) -> R
         }
     };
     let identity = identity(&session, &who, &names, publication_oid).await?;
-    Ok(Anchor { position: slot.consistent_point.position(), identity, readers, extractor: None, hold: Box::new(walsender) })
+    Ok(Anchor { position: slot.consistent_point.position(), moving: false, identity, readers, extractor: None, hold: Box::new(walsender) })
 }
 
 /// A publication that leaves something out is no beginning: it may have been altered since CREATE PIPE.
@@ -138,7 +138,7 @@ async fn temporary(target: &Target, config: &Arc<Config>, request: AnchorRequest
     extractor.follow(&request.tables)?;
     extractor.begin_at(walsender, names, slot.consistent_point, identity.clone());
     let position = slot.consistent_point.position();
-    Ok(Anchor { position, identity, readers, extractor: Some(Box::new(extractor)), hold: Box::new(()) })
+    Ok(Anchor { position, moving: false, identity, readers, extractor: Some(Box::new(extractor)), hold: Box::new(()) })
 }
 
 fn no_publication(names: &Names) -> Error {

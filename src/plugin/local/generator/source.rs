@@ -67,6 +67,6 @@ impl Source for GeneratorSource {
             AnchorKind::Temporary => Some(Box::new(GeneratorExtractor::at(self.setup.clone(), clock, n, &request.tables)?) as _),
             AnchorKind::Durable | AnchorKind::Exact | AnchorKind::Instant => None,
         };
-        Ok(Anchor { position: position(n), identity: identity(&self.setup, &clock), readers, extractor, hold: Box::new(()) })
+        Ok(Anchor { position: position(n), moving: false, identity: identity(&self.setup, &clock), readers, extractor, hold: Box::new(()) })
     }
 }

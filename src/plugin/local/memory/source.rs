@@ -71,6 +71,6 @@ impl Source for MemorySource {
             AnchorKind::Temporary => Some(Box::new(MemoryExtractor::at(self.database.clone(), last, &request.tables)) as _),
             AnchorKind::Durable | AnchorKind::Exact | AnchorKind::Instant => None,
         };
-        Ok(Anchor { position: position(last), identity: identity(&self.database), readers, extractor, hold: Box::new(()) })
+        Ok(Anchor { position: position(last), moving: false, identity: identity(&self.database), readers, extractor, hold: Box::new(()) })
     }
 }
