@@ -1,6 +1,6 @@
 //! A flush that is too large for memory: its first changes are done ahead of its commit, in data files that no log names yet. The table as it
 //! will be is in memory alone; when the version moves under it (somebody else wrote), the changes are read again from the source.
-//! While there is a draft, nothing of this process moves the version, and no clean-up looks for files without a commit.
+//! While there is a draft, nothing of this process moves the version, and clean-up leaves its files alone.
 
 use super::file::LiveFile;
 use super::find::KeyCache;
@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,14 +23,12 @@ pub struct Draft {
     applied: Applied,
     /// The table that it changes.
     over: View,
-    /// Data files that it wrote.
-    written: BTreeSet<String>,
     /// A commit was tried: whether the log names the files is not for the draft to say any more.
     offered: AtomicBool,
     cache: Arc<KeyCache>,
     location: TableLocation,
-    /// The table knows by it that there is a draft.
-    _held: Arc<()>,
+    /// Data files that it wrote. The table knows by them that there is a draft.
+    written: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Draft {
@@ -54,15 +53,16 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         // committed or not: what was looked up in its files is looked up anew
-        for path in &self.written {
+        let written = std::mem::take(&mut *self.written.lock());
+        for path in &written {
             self.cache.forget(path);
         }
-        if self.offered.load(Ordering::Relaxed) || self.written.is_empty() {
+        if self.offered.load(Ordering::Relaxed) || written.is_empty() {
             return;
         }
         // a transaction that breaks off again and again would fill the disk before the clean-up takes its files
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (location, written) = (self.location.clone(), std::mem::take(&mut self.written));
+            let location = self.location.clone();
             runtime.spawn(async move {
                 let paths = futures::stream::iter(written.into_iter().map(|p| Ok(Path::from(p)))).boxed();
                 let left = location.store.delete_stream(paths).filter(|r| std::future::ready(r.is_err())).count().await;
@@ -80,16 +80,15 @@ impl LakeTable {
             None => {
                 let mut state = self.lock().await?;
                 self.check_claim(&state)?;
-                let (over, held) = (state.view(), Arc::new(()));
-                state.drafted = Arc::downgrade(&held);
+                let (over, written) = (state.view(), Arc::default());
+                state.drafted = Arc::downgrade(&written);
                 let (cache, location) = (self.finder.cache.clone(), self.location.clone());
-                let (applied, written, offered) = (Applied::default(), BTreeSet::new(), AtomicBool::new(false));
-                Draft { view: over.clone(), applied, over, written, offered, cache, location, _held: held }
+                Draft { view: over.clone(), applied: Applied::default(), over, offered: AtomicBool::new(false), cache, location, written }
             }
         };
         let applied = draft.view.work(self, work, "part-").await;
         let written = draft.view.files.keys().filter(|p| !draft.over.files.contains_key(*p));
-        draft.written.extend(written.cloned());
+        draft.written.lock().extend(written.cloned());
         draft.applied.add(&applied?);
         Ok(draft)
     }

@@ -76,15 +76,17 @@ impl LakeTable {
     }
 
     /// Removes log entries before the last checkpoint that is older than their retention, and files that no version within theirs has.
-    /// `None`: it has to wait, since files are not in the log yet while a snapshot or a large transaction is written.
+    /// `None`: it has to wait, since files are not in the log yet while a snapshot is written.
     pub async fn clean(&self) -> Result<Option<Cleaned>> {
         let cutoff = now() - self.settings.vacuum_retention.as_millis() as i64;
-        let stages: Vec<String> = {
+        let (stages, drafted): (Vec<String>, _) = {
             let state = self.lock().await?;
-            if !state.is_ours() || !state.is_settled() {
+            if !state.is_ours() || state.loading {
                 return Ok(None);
             }
-            state.stages.keys().map(|g| stage_prefix(*g)).collect()
+            // what a draft writes after this is younger than any retention
+            let drafted = state.drafted.upgrade().map(|files| files.lock().clone()).unwrap_or_default();
+            (state.stages.keys().map(|g| stage_prefix(*g)).collect(), drafted)
         };
         let listed = list(&self.location, cutoff).await?;
         // The log is read after the listing: a file that is in the listing, old, and in no kept version is nobody's.
@@ -96,7 +98,7 @@ impl LakeTable {
             needed.extend(file.deletion_vector_descriptor().as_ref().and_then(vectors::file_of));
         }
         crate::failpoint::hit("lake-clean").await?;
-        let needless = listed.into_iter().filter(|path| !needed.contains(path.as_ref()) && !stages.iter().any(|s| path.as_ref().starts_with(s.as_str())));
+        let needless = listed.into_iter().filter(|path| !needed.contains(path.as_ref()) && !drafted.contains(path.as_ref()) && !stages.iter().any(|s| path.as_ref().starts_with(s.as_str())));
         let (gone, version) = {
             let (mut seen, at) = (self.seen.lock(), Instant::now());
             let gone = seen.ripe(needless.collect(), self.settings.vacuum_retention, at);

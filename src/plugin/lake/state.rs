@@ -2,7 +2,8 @@
 
 use super::file::LiveFile;
 use super::schema::{OWNER, TableMeta};
-use std::collections::{BTreeMap, HashMap};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use uuid::Uuid;
 
@@ -73,8 +74,8 @@ pub struct State {
     pub stages: HashMap<i64, Stage>,
     /// A snapshot may not be done: its files are its record, so nothing is compacted. Until the first flush of changes tells otherwise.
     pub loading: bool,
-    /// Alive while a flush is under way ahead of its commit: nothing else of this process moves the version then.
-    pub(super) drafted: Weak<()>,
+    /// Alive while a flush is under way ahead of its commit: nothing else of this process moves the version then. The data files that it wrote.
+    pub(super) drafted: Weak<Mutex<BTreeSet<String>>>,
     /// Commits since the last checkpoint that this process made.
     pub since_checkpoint: u64,
     /// A commit's fate was not learned: read the log before the next one.
