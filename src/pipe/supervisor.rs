@@ -236,10 +236,14 @@ impl PipeSupervisor {
             if *entry.control.borrow() == Control::Stop {
                 return;
             }
+            // its task ends in a moment: it answers nothing more, and what is newer is answered then
+            if matches!(entry.live.connection(), Connection::Failed | Connection::Paused) {
+                return;
+            }
             let changed = entry.definition.lock().as_ref().is_some_and(|d| *d != Definition::of(pipe));
             let retrying = entry.live.connection() == Connection::Retrying;
             if changed || (newer && retrying) {
-                if changed {
+                if changed && entry.live.connection() != Connection::Modifying {
                     entry.step(ConnectionEvent::Alter, None, None);
                 }
                 entry.control.send_replace(Control::Again);
@@ -320,6 +324,7 @@ impl PipeSupervisor {
         drop(entry.anchoring.lock().await);
         loop {
             let Ok(_slot) = self.slots.clone().acquire_owned().await else { return Some(ConnectionEvent::Stopped) };
+            let answered = self.desired_version(uuid);
             let context = match self.context(uuid, entry) {
                 Ok(context) => context,
                 Err(e) => {
@@ -337,6 +342,8 @@ impl PipeSupervisor {
                 Next::After(delay, error, attempt) => self.retry_later(entry, &ledger, &error, delay, attempt, &mut told).await,
                 Next::Stopped => return Some(ConnectionEvent::Stopped),
                 Next::Completed => return Some(ConnectionEvent::Ended),
+                // a START or RESYNC that came while the session was under way is not answered by how that ended
+                Next::Failed(_) if self.desired_version(uuid) > answered => {}
                 Next::Failed(error) => {
                     self.failed(entry, &ledger, &error);
                     return None;
@@ -348,6 +355,11 @@ impl PipeSupervisor {
             entry.control.send_if_modified(|c| std::mem::replace(c, Control::Run) == Control::Again);
             self.begin_again(entry);
         }
+    }
+
+    /// Counts the statements that want the pipe to run or to stop.
+    fn desired_version(&self, uuid: Uuid) -> u64 {
+        self.catalog.snapshot().get::<Pipes>(&uuid).map_or(0, |p| p.desired_version)
     }
 
     /// PROVISIONING once more, whatever led to it.

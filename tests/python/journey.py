@@ -6,7 +6,7 @@ is copied anew, while both run. DuckDB reads the lake meanwhile. At the end coun
 import argparse, os, random, shutil, subprocess, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from servers import BIN, Postgres, Standpipe, load_tpch, pg_sources
+from servers import BIN, PASSWORD, Postgres, Standpipe, load_tpch, pg_sources
 
 # Inserts, updates, deletes and changes of keys in both tables. Keys above `far` are ours.
 SCRIPT = """\\set k random(1, :orders)
@@ -93,10 +93,22 @@ def disturb(server, data, when, pause, rng):
     say(f"{when}: {phases(server)}; DuckDB: {duckdb_count(data, 'orders')}")
 
 
+def lose(server, source):
+    """The slots are gone at the source. A RESYNC that comes while START still finds that out is answered all the same."""
+    both(server, "stop pipe {}")
+    both(server, "wait for pipe {} until paused timeout '120 s'")
+    source.sql("tpch", "select pg_drop_replication_slot(slot_name) from pg_replication_slots")
+    statements = "".join(f"start pipe {pipe};\nresync pipe {pipe};\n" for pipe in PIPES)
+    url = f"postgresql://standpipe@127.0.0.1:{server.port}/src"
+    subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", url], input=statements, text=True, check=True, env=dict(os.environ, PGPASSWORD=PASSWORD))
+    both(server, "wait for pipe {} until caught up timeout '900 s'")
+    say(f"slots lost, and all copied anew; {phases(server)}")
+
+
 def run(a, root):
     rng = random.Random(a.seed)
     source, target = Postgres(root, "source"), Postgres(root, "target")
-    data = os.path.join(root, "standpipe")
+    data, server = os.path.join(root, "standpipe"), None
     try:
         load_tpch(source, a.scale, root, ["lineitem", "orders"])
         orders = int(source.sql("tpch", "select max(o_orderkey) from orders"))
@@ -123,6 +135,7 @@ def run(a, root):
         load.wait()
         both(server, "wait for pipe {} until caught up timeout '900 s'")
         say(f"caught up after {time.monotonic() - began:.0f} s, peak memory {server.peak()} MB")
+        lose(server, source)
         bad = 0
         for table in TABLES:
             want = source.sql("tpch", digest_sql(table))
@@ -142,6 +155,8 @@ def run(a, root):
         server.stop()
         return bad or left != "0"
     finally:
+        if server:
+            server.kill()
         for s in (source, target):
             s.stop()
 
