@@ -124,7 +124,7 @@ impl Session {
                     flush.bytes += flushed.bytes;
                     self.cx.live.flushed(&flushed);
                 }
-                Err((shard, e)) => match self.cx.is_table_error(&e) {
+                Err((shard, e)) => match self.cx.takes_table_out(&e) {
                     Some(table) => failures.push((shard, table, Fault::of(&e))),
                     None => return Err(e),
                 },

@@ -49,7 +49,7 @@ impl Runner {
             Ok(Ended::Again) => return Next::Again(self.failures.clone()),
             Err(error) => error,
         };
-        if let Some(table) = cx.is_table_error(&error).filter(|t| !self.failures.iter().any(|(f, _)| f == t)) {
+        if let Some(table) = cx.takes_table_out(&error).filter(|t| !self.failures.iter().any(|(f, _)| f == t)) {
             self.failures.push((table, Fault::of(&error)));
             return Next::Again(self.failures.clone());
         }

@@ -120,7 +120,14 @@ impl Context {
     pub fn is_table_error(&self, error: &Error) -> Option<TableId> {
         self.table_of(error).filter(|_| error.retry() == Retry::Manual)
     }
+    /// The same of an error among the changes. A pipe that copies no history can't bring a table back: it stops where it is, and loses nothing.
+    pub fn takes_table_out(&self, error: &Error) -> Option<TableId> {
+        self.is_table_error(error).filter(|_| self.options.history)
+    }
 }
+
+/// How far beyond the catalog the epochs of a target may be that is copied anew.
+const FURTHEST: i64 = 1 << 24;
 
 /// A session under way.
 pub struct Session {
@@ -254,11 +261,6 @@ impl Session {
     /// Takes the epoch in the target and reads its marks.
     async fn begin(&mut self) -> Result<()> {
         let last_epoch = self.book.epoch;
-        let epoch = self.cx.ledger.draw_epoch(last_epoch.max(self.book.drawn));
-        if self.commit == Commit::PerShard {
-            self.book.drawn = epoch;
-            self.cx.ledger.write(Entry { book: Some(&self.book), ..Entry::default() }).await?;
-        }
         let wanted = self.wanted_tables();
         let failed = |id: &TableId| self.book.now.tables.get(id).is_some_and(|m| m.state == TableState::Failed);
         let open = |id: &TableId| self.book.intent.as_ref().is_some_and(|i| i.work.contains_key(&Shard(id.0)));
@@ -268,7 +270,24 @@ impl Session {
             tables.push(TargetTable::clone(&*self.live_target(*id)?));
         }
         let snapshot_writers = u32::try_from(self.cx.options.parallelism).unwrap_or(1);
-        self.committed = self.connector.begin(&Begin { tables, snapshot_writers, last_epoch, epoch }).await?;
+        let mut ahead = 0;
+        let epoch = loop {
+            let epoch = self.cx.ledger.draw_epoch(last_epoch.max(self.book.drawn) + ahead);
+            if self.commit == Commit::PerShard {
+                self.book.drawn = epoch;
+                self.cx.ledger.write(Entry { book: Some(&self.book), ..Entry::default() }).await?;
+            }
+            match self.connector.begin(&Begin { tables: tables.clone(), snapshot_writers, last_epoch, epoch }).await {
+                Ok(committed) => {
+                    self.committed = committed;
+                    break epoch;
+                }
+                // All is copied anew (RESYNC PIPE after the catalog was restored or copied): what a later state of it took is taken from that. Each
+                // session draws, so one that often tried again may be ahead of the clock by days.
+                Err(e) if e.kind() == Kind::Fenced && self.commit == Commit::PerShard && self.book.stage == Stage::Setup && ahead < FURTHEST => ahead = (ahead * 4).max(64),
+                Err(e) => return Err(e),
+            }
+        };
         self.epoch = if self.committed.epoch > 0 { self.committed.epoch } else { epoch };
         (self.book.epoch, self.book.drawn) = (self.epoch, self.epoch.max(self.book.drawn));
         self.begun = ids.into_iter().collect();
