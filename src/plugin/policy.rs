@@ -1,11 +1,35 @@
-//! What a pipe's connector options say about rows, deletes, truncates and structures, read in one place for the runtime and for every target.
-//! (dialect.md section 5, connector options)
+//! What a pipe's connector options say about rows, deletes, truncates and structures, read in one place for the runtime and for every target; and
+//! what an extractor's say about operations. (dialect.md section 5)
 
 use super::option::{Options, normalise};
 use super::shared;
 use crate::data::{ColumnChange, TableName};
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
+
+/// Which operations are wanted, by the options `inclusion` and `exclusion`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operations {
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+}
+
+impl Operations {
+    /// All of them.
+    pub const ALL: Operations = Operations { insert: true, update: true, delete: true };
+    /// From an extractor's options.
+    pub fn new(options: &Options) -> Operations {
+        let has = |list: &str, what: &str| list.split(',').map(str::trim).any(|w| w == "data" || w == what);
+        let (with, without) = (options.get("inclusion").unwrap_or("data").to_ascii_lowercase(), options.get("exclusion").unwrap_or("").to_ascii_lowercase());
+        let wanted = |what: &str| has(&with, what) && !has(&without, what);
+        Operations { insert: wanted("data.insert"), update: wanted("data.update"), delete: wanted("data.delete") }
+    }
+    /// A truncate removes rows, as deletes do.
+    pub fn truncate(self) -> bool {
+        self.delete
+    }
+}
 
 /// The column that `on-delete = soft` sets: when the row was deleted, NULL while it is not.
 pub const DELETED_AT: &str = "_standpipe_deleted_at";

@@ -12,7 +12,7 @@ use standpipe::plugin::postgres::client::{ServerError, Target, expression};
 use standpipe::plugin::postgres::copybin::{Tuples, decode};
 use standpipe::plugin::postgres::pgoutput::Decoder;
 use standpipe::plugin::postgres::position::Lsn;
-use standpipe::plugin::postgres::publication::Operations;
+use standpipe::plugin::policy::Operations;
 use standpipe::plugin::postgres::{SOURCE, calendar, walsender};
 use standpipe::session::encode::{Format, Style};
 use standpipe::session::{decode as parameters, message};

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::data::{Batch, Position, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::option::{Opt, OptKind};
+use crate::plugin::policy::Operations;
 use crate::plugin::{Extractor, Identity, Limit, Options, PipeRef, Resume};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -125,16 +126,17 @@ impl MyExtractor {
     }
     /// Asks for the log after a place: by its transactions where the server counts them, which also says whether it still has all of the rest.
     async fn start(&mut self, place: &Place, gtids: &Gtids, suspects: &Suspects) -> Result<Live> {
-        let exact_names = {
-            let wire = self.session().await?;
-            variables(wire, &["lower_case_table_names"]).await?.get("lower_case_table_names").is_none_or(|v| v == "0")
-        };
+        let set = variables(self.session().await?, &["lower_case_table_names", "innodb_native_foreign_keys"]).await?;
+        let exact_names = set.get("lower_case_table_names").is_none_or(|v| v == "0");
+        let operations = Operations::new(&self.options);
+        // the server itself does what its foreign keys say, and logs it, where that is off (MySQL 9.6)
+        let cascades = (operations.update || operations.delete) && set.get("innodb_native_foreign_keys").is_none_or(|v| v.eq_ignore_ascii_case("on"));
         let wire = self.session().await?;
         let mariadb = wire.server().mariadb;
         let counts = mariadb || server::gtid_mode(wire).await?;
         let start = if counts && !gtids.is_empty() && (mariadb || gtids.encode().is_some()) { Start::Gtids(gtids.clone()) } else { Start::Place(place.clone()) };
         let dump = Dump::open(&self.target, &self.config, &start, self.replica(self.aside)).await?;
-        let settings = Settings { forwarding: self.forwarding(), exact_names, mariadb, most: self.target.max_packet };
+        let settings = Settings { forwarding: self.forwarding(), exact_names, mariadb, cascades, most: self.target.max_packet };
         let mut decoder = Decoder::new(settings, place.clone(), gtids.clone());
         let followed = self.followed.clone();
         let charsets = charsets_of(self.session().await?, followed.iter().map(Arc::as_ref)).await?;

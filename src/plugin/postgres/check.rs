@@ -1,11 +1,12 @@
 //! What a PostgreSQL source needs, each fact with what was found, what is needed and the statement that mends it.
 
 use super::client::{Access, Session, Target, failed};
-use super::publication::{self, Names, Operations};
+use super::publication::{self, Names};
 use super::types::{Wanted, fact, tables};
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Result};
 use crate::plugin::findings::Findings;
+use crate::plugin::policy::Operations;
 use crate::plugin::{Finding, FindingStatus, Needs, Options};
 use std::sync::Arc;
 use std::time::Instant;

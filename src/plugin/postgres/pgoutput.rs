@@ -8,9 +8,9 @@ pub mod message;
 pub mod rows;
 
 use super::position::Lsn;
-use super::publication::Operations;
 use crate::data::{Batch, ColumnChange, Content, Op, Part, SchemaChange, TableVersion, Txn, Witness};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::Operations;
 use message::{Cell, Message, Relation, Tuple};
 use rows::{Change, RowsBuilder};
 use std::collections::{HashMap, VecDeque};

@@ -5,6 +5,7 @@ use super::types::fact;
 use crate::data::TableVersion;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Options, PipeRef};
+use crate::plugin::policy::Operations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -47,28 +48,7 @@ pub fn resync_hint(pipe: &PipeRef) -> String {
     format!("Run RESYNC PIPE {}.", crate::data::quoted(&pipe.name))
 }
 
-/// Which operations are wanted, by the options `inclusion` and `exclusion`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Operations {
-    pub insert: bool,
-    pub update: bool,
-    pub delete: bool,
-}
-
 impl Operations {
-    /// All of them.
-    pub const ALL: Operations = Operations { insert: true, update: true, delete: true };
-    /// From an extractor's options.
-    pub fn new(options: &Options) -> Operations {
-        let has = |list: &str, what: &str| list.split(',').map(str::trim).any(|w| w == "data" || w == what);
-        let (with, without) = (options.get("inclusion").unwrap_or("data").to_ascii_lowercase(), options.get("exclusion").unwrap_or("").to_ascii_lowercase());
-        let wanted = |what: &str| has(&with, what) && !has(&without, what);
-        Operations { insert: wanted("data.insert"), update: wanted("data.update"), delete: wanted("data.delete") }
-    }
-    /// A truncate removes rows, as deletes do.
-    pub fn truncate(self) -> bool {
-        self.delete
-    }
     /// As the option `publish` names them.
     pub fn publish(self) -> String {
         self.words().into_iter().filter(|(on, _)| *on).map(|(_, w)| w).collect::<Vec<_>>().join(", ")

@@ -11,6 +11,7 @@ use super::event::Event;
 use crate::data::{Batch, Content, Op, Part, Position, Rows, TableVersion, Txn};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::Options;
+use crate::plugin::policy::Operations;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,23 +24,6 @@ pub enum Step {
     Ends,
     /// It is a batch's first or nothing: what is gathered is to be taken, and the event given again.
     Before,
-}
-
-/// Which operations are wanted, by the options `inclusion` and `exclusion`.
-#[derive(Debug, Clone, Copy)]
-struct Wanted {
-    insert: bool,
-    update: bool,
-    delete: bool,
-}
-
-impl Wanted {
-    fn new(options: &Options) -> Wanted {
-        let has = |list: &str, what: &str| list.split(',').map(str::trim).any(|w| w == "data" || w == what);
-        let (with, without) = (options.get("inclusion").unwrap_or("data").to_ascii_lowercase(), options.get("exclusion").unwrap_or("").to_ascii_lowercase());
-        let wanted = |what: &str| has(&with, what) && !has(&without, what);
-        Wanted { insert: wanted("data.insert"), update: wanted("data.update"), delete: wanted("data.delete") }
-    }
 }
 
 /// A table whose changes are wanted, and those of it that are gathered.
@@ -66,7 +50,7 @@ struct Current {
 pub struct Decoder {
     tracked: HashMap<String, HashMap<String, Tracked>>,
     layouts: Layouts,
-    wanted: Wanted,
+    wanted: Operations,
     /// Inserts are known to be new: no pipeline leaves events out.
     plain: bool,
     /// Updates come with their document or not at all.
@@ -103,7 +87,7 @@ impl Decoder {
         Decoder {
             tracked: HashMap::new(),
             layouts,
-            wanted: Wanted::new(options),
+            wanted: Operations::new(options),
             plain: options.get("pipeline").is_none(),
             images: options.get("full-document").is_some_and(|f| f == "whenAvailable"),
             on_drop,

@@ -49,6 +49,8 @@ pub struct Settings {
     pub exact_names: bool,
     /// The log is MariaDB's.
     pub mariadb: bool,
+    /// Updates and deletes are wanted, and what foreign keys change is not in the log.
+    pub cascades: bool,
     /// Largest event, packed or unpacked.
     pub most: usize,
 }

@@ -22,6 +22,8 @@ pub enum Statement {
     DropDatabase(String),
     /// Rows of these tables come or go with a partition or a tablespace: no row event says which.
     RowsUnlogged(Vec<TableName>),
+    /// The table has got a foreign key by which the engine changes its rows: no event has them.
+    Cascade(TableName),
     /// Rows are changed by the statement itself: the server, or a session, does not log rows.
     Rows,
     Other,
@@ -197,7 +199,7 @@ fn renamed(c: &mut Cursor<'_>) -> Statement {
     Statement::Rename(pairs)
 }
 
-/// ALTER TABLE t RENAME [TO|AS] u, or what it does to partitions and tablespaces, among whatever else.
+/// ALTER TABLE t RENAME [TO|AS] u, or what it does to partitions, tablespaces and foreign keys, among whatever else.
 fn altered(c: &mut Cursor<'_>) -> Statement {
     while c.word("online") || c.word("offline") || c.word("ignore") {}
     if !c.word("table") {
@@ -219,6 +221,7 @@ fn altered(c: &mut Cursor<'_>) -> Statement {
                 let _ = c.word("to") || c.word("as") || c.sign('=');
                 return c.table().map_or(Statement::Other, |to| Statement::Rename(vec![(from, to)]));
             }
+            token if token.is("on") && cascades(c) => return Statement::Cascade(from),
             token => {
                 if let Some(other) = unlogged(token, c) {
                     return Statement::RowsUnlogged([from].into_iter().chain(other).collect());
@@ -227,6 +230,11 @@ fn altered(c: &mut Cursor<'_>) -> Statement {
         }
     }
     Statement::Other
+}
+
+/// What follows the ON of a foreign key lets the engine change rows.
+fn cascades(c: &mut Cursor<'_>) -> bool {
+    (c.word("delete") || c.word("update")) && (c.word("cascade") || c.word("set") && (c.word("null") || c.word("default")))
 }
 
 /// A clause by which rows come or go that no event has, with the other table it names.
@@ -293,7 +301,10 @@ mod tests {
         for sql in ["EXCHANGE PARTITION p WITH TABLE u WITHOUT VALIDATION", "CONVERT PARTITION p TO TABLE u", "CONVERT TABLE u TO PARTITION p VALUES LESS THAN (9)"] {
             assert_eq!(one(&format!("ALTER TABLE IF EXISTS t NOWAIT {sql}")), unlogged(&["t", "u"]), "{sql}");
         }
-        for sql in ["CONVERT TO CHARACTER SET utf8mb4", "DROP COLUMN `partition`", "ADD PARTITION (PARTITION p VALUES LESS THAN (5))", "REORGANIZE PARTITION p INTO (PARTITION q VALUES IN (1))"] {
+        for sql in ["ADD FOREIGN KEY (p) REFERENCES u (id) ON DELETE CASCADE", "ADD c int, ADD CONSTRAINT k FOREIGN KEY (p) REFERENCES d.u (id) ON DELETE RESTRICT ON UPDATE SET NULL"] {
+            assert_eq!(one(&format!("ALTER TABLE t {sql}")), Statement::Cascade(t("d", "t")), "{sql}");
+        }
+        for sql in ["ADD FOREIGN KEY (p) REFERENCES u (id) ON DELETE NO ACTION", "ADD s timestamp DEFAULT now() ON UPDATE now()", "CONVERT TO CHARACTER SET utf8mb4", "DROP COLUMN `partition`", "ADD PARTITION (PARTITION p VALUES LESS THAN (5))", "REORGANIZE PARTITION p INTO (PARTITION q VALUES IN (1))"] {
             assert_eq!(one(&format!("ALTER TABLE t {sql}")), Statement::Other, "{sql}");
         }
         let copies = |name: &str| is_copy_of(&t("d", name), &t("d", "Orders"));

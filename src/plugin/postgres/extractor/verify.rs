@@ -3,9 +3,10 @@
 
 use super::super::client::{Session, failed};
 use super::super::identity::{self, fact};
-use super::super::publication::{self, Operations};
+use super::super::publication;
 use super::*;
 use crate::plugin::identity::same;
+use crate::plugin::policy::Operations;
 
 impl PgExtractor {
     /// Takes the slot and verifies it. Errors: `PositionLost`, `Busy` where somebody else holds it.

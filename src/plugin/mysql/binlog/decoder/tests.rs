@@ -37,7 +37,7 @@ impl Log {
     }
     fn of(gtids: &str, tables: &[Arc<TableVersion>]) -> Log {
         let start = Place { file: File::parse("binlog.000001").expect("a name"), offset: 4 };
-        let settings = Settings { forwarding: false, exact_names: true, mariadb: false, most: 1 << 20 };
+        let settings = Settings { forwarding: false, exact_names: true, mariadb: false, cascades: true, most: 1 << 20 };
         let mut decoder = Decoder::new(settings, start, Gtids::parse(gtids).expect("a set"));
         decoder.checksum = Checksum::Off;
         decoder.follow(tables, charsets()).expect("followed");
@@ -317,6 +317,7 @@ fn statements_fail_every_table_they_concern() {
         ("ALTER TABLE t EXCHANGE PARTITION p WITH TABLE u", &["shop.t", "shop.u"]),
         ("ALTER TABLE t DROP PARTITION p", &["shop.t"]),
         ("ALTER TABLE u IMPORT TABLESPACE", &["shop.u"]),
+        ("ALTER TABLE u ADD FOREIGN KEY (a) REFERENCES t (s) ON DELETE SET NULL", &["shop.u"]),
         ("RENAME TABLE t TO t_old, t_new TO t", &["shop.t"]),
         ("RENAME TABLE IF EXISTS t WAIT 5 TO x", &["shop.t"]),
         ("RENAME TABLE t TO _t_old, _t_new TO t", &[]),

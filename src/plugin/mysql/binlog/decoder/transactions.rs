@@ -226,6 +226,7 @@ impl Decoder {
                     self.unlogged(&name)?;
                 }
             }
+            Statement::Cascade(name) if self.settings.cascades => self.cascades(&name)?,
             Statement::Rows => self.by_statement(query.sql.as_bytes())?,
             _ => {}
         }
@@ -265,6 +266,15 @@ impl Decoder {
         let name = &tracked.table.name;
         let e = Error::new(Kind::NotSupported, format!("rows of table {name} came or went with a partition or a tablespace, which the source's log does not have"));
         Err(self.broke(&key, e.with_hint("RESYNC the table.")))
+    }
+    /// Rows of a table change with those of another from here on, and the log does not say so.
+    fn cascades(&mut self, name: &TableName) -> Result<()> {
+        let key = self.key(name);
+        let Some(tracked) = self.tables.get(&key).filter(|t| !t.broken) else { return Ok(()) };
+        let name = &tracked.table.name;
+        let e = Error::new(Kind::NotSupported, format!("table {name} got a foreign key that changes its rows, which the source's log does not have"));
+        let hint = "Drop the foreign key at the source, make it again with RESTRICT and let the application change the rows; then RESYNC the table.";
+        Err(self.broke(&key, e.with_hint(hint)))
     }
     /// A statement stands in the log where rows should.
     pub(super) fn by_statement(&mut self, sql: &[u8]) -> Result<()> {
