@@ -226,6 +226,9 @@ fn words(e: &Foreign) -> String {
         ErrorKind::Command(c) => format!("The server said: {} ({} {}).", c.message, c.code, c.code_name),
         // the driver shows all it knows of the deployment; what went wrong stands in the middle of it, once per server
         ErrorKind::ServerSelection { message, .. } => {
+            if message.contains("RsGhost") {
+                return "The server is meant for a replica set, which is not initiated: run rs.initiate() there.".to_string();
+            }
             let causes: BTreeSet<&str> = message.split("Error: Kind: ").skip(1).filter_map(|rest| rest.split(", labels").next()).collect();
             if causes.is_empty() { message.clone() } else { format!("No server that fits could be reached: {}.", causes.into_iter().collect::<Vec<_>>().join("; ")) }
         }

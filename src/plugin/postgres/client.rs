@@ -396,7 +396,10 @@ fn text_of_error(e: &dyn std::error::Error) -> String {
 fn login_failed(target: &Target, e: tokio_postgres::Error) -> Error {
     match e.as_db_error() {
         Some(db) => login_refused(target, ServerError::of(db)),
-        None => error_of(format!("could not log in at {}", target.place()), e),
+        None => match error_of(format!("could not log in at {}", target.place()), e) {
+            e if e.kind() == Kind::Refused => e.with_hint("Check the options user, password and sslmode of the source."),
+            e => e,
+        },
     }
 }
 

@@ -52,7 +52,11 @@ pub struct Began {
 /// The schema is there.
 pub async fn exists(session: &Session) -> Result<bool> {
     let row = session.query_one("SELECT pg_catalog.to_regclass('_standpipe.owner') IS NOT NULL", &[]).await;
-    Ok(row.map_err(failed("could not look for the marks at the target"))?.get(0))
+    let row = row.map_err(failed("could not look for the pipes' own tables, in schema _standpipe, at the target")).map_err(|e| match e.kind() {
+        Kind::NoRight => e.with_hint("Run GRANT USAGE, CREATE ON SCHEMA _standpipe and GRANT ALL ON ALL TABLES IN SCHEMA _standpipe TO the target's login, there."),
+        _ => e,
+    });
+    Ok(row?.get(0))
 }
 
 /// Makes the schema if it is missing.
