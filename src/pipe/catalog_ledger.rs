@@ -241,6 +241,14 @@ fn fulfilled(pipe: &Pipe, entry: &Entry<'_>, ids: &Ids) -> Option<Pipe> {
             new.want.remove(at);
         }
     }
+    // what else was asked of tables that left is done with that
+    for uuid in entry.left.iter().filter_map(|id| ids.uuid(*id)) {
+        new.want.retain_mut(|w| match &mut w.request {
+            Request::DropTable { table } => *table != uuid,
+            Request::Resync { tables } | Request::Retry { tables } => !tables.remove(&uuid) || !tables.is_empty(),
+            _ => true,
+        });
+    }
     new.tables.retain(|t| !entry.left.contains(&TableId(t.oid.0)));
     if let Some(book) = entry.book {
         new.generation = book.now.tables.values().map(|m| m.generation).chain([new.generation]).max().unwrap_or(0);

@@ -120,9 +120,10 @@ impl Context {
     pub fn is_table_error(&self, error: &Error) -> Option<TableId> {
         self.table_of(error).filter(|_| error.retry() == Retry::Manual)
     }
-    /// The same of an error among the changes. A pipe that copies no history can't bring a table back: it stops where it is, and loses nothing.
+    /// The same of an error among the changes. A pipe that copies no history can't bring a table back: it stops where it is, and loses nothing, unless only
+    /// a new copy would help, as what is wrong lies in the source's log.
     pub fn takes_table_out(&self, error: &Error) -> Option<TableId> {
-        self.is_table_error(error).filter(|_| self.options.history)
+        self.is_table_error(error).filter(|_| self.options.history || error.hint().is_some_and(|h| h.contains("RESYNC")))
     }
 }
 

@@ -9,7 +9,7 @@ mod wait;
 
 use super::catalog_ledger::{CatalogLedger, from_fault};
 use super::checkpoint::Fault;
-use super::ledger::{Ledger, Note};
+use super::ledger::{Ledger, Note, Wish};
 use super::linked::LinkedEnds;
 use super::measure::Measures;
 use super::restart::{Restarts, Told};
@@ -328,7 +328,7 @@ impl PipeSupervisor {
             let context = match self.context(uuid, entry) {
                 Ok(context) => context,
                 Err(e) => {
-                    self.failed(entry, &ledger, &e);
+                    self.failed(entry, &ledger, &e, answered);
                     return None;
                 }
             };
@@ -342,22 +342,34 @@ impl PipeSupervisor {
                 Next::After(delay, error, attempt) => self.retry_later(entry, &ledger, &error, delay, attempt, &mut told).await,
                 Next::Stopped => return Some(ConnectionEvent::Stopped),
                 Next::Completed => return Some(ConnectionEvent::Ended),
-                // a START or RESYNC that came while the session was under way is not answered by how that ended
-                Next::Failed(_) if self.desired_version(uuid) > answered => {}
                 Next::Failed(error) => {
-                    self.failed(entry, &ledger, &error);
-                    return None;
+                    let seen = self.desired_version(uuid);
+                    // a START that came before the session had begun, and a RESYNC that it has not carried out, are not answered by how it ended
+                    let begun = context.settled.load(Ordering::Acquire);
+                    let asked = context.ledger.wanted().iter().any(|w| w.what == Wish::CopyAll) || (!begun && error.retry() != Retry::Never);
+                    if seen <= answered || !asked {
+                        self.failed(entry, &ledger, &error, seen);
+                        return None;
+                    }
+                    ledger.note(Note::Exception { table: None, fault: Fault::of(&error), attempt: None, retry_in: None, quiet: false });
                 }
             }
             if *entry.control.borrow() == Control::Stop {
                 return Some(ConnectionEvent::Stopped);
             }
-            entry.control.send_if_modified(|c| std::mem::replace(c, Control::Run) == Control::Again);
+            // a STOP that comes now stays
+            entry.control.send_if_modified(|c| {
+                let again = *c == Control::Again;
+                if again {
+                    *c = Control::Run;
+                }
+                again
+            });
             self.begin_again(entry);
         }
     }
 
-    /// Counts the statements that want the pipe to run or to stop.
+    /// Counts the statements about the pipe.
     fn desired_version(&self, uuid: Uuid) -> u64 {
         self.catalog.snapshot().get::<Pipes>(&uuid).map_or(0, |p| p.desired_version)
     }
@@ -388,8 +400,8 @@ impl PipeSupervisor {
         format!("START PIPE {}", crate::data::quoted(&name))
     }
 
-    /// It needs a person.
-    fn failed(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error) {
+    /// It needs a person, who says something after the statements of this number.
+    fn failed(&self, entry: &Entry, ledger: &CatalogLedger, error: &Error, seen: u64) {
         let fault = match error.retry() {
             Retry::Never => Fault::of(error),
             _ => Fault::of(error).started_by(&self.start_of(entry)),
@@ -399,6 +411,7 @@ impl PipeSupervisor {
             tracing::debug!(error = %source, "the foreign error behind it");
         }
         entry.step(ConnectionEvent::Fatal, Some(fault), None);
+        entry.version.store(seen, Ordering::Release);
         self.note_status(entry);
         self.note_counters();
     }

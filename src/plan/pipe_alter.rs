@@ -9,6 +9,7 @@ use crate::plugin::{self, registry, shared};
 use standpipe_catalog::{Change, Clause, Desired, Expect, Options as Stored, Pipe, PipeStatuses, Pipes, Request, Sources, Versioned, Want};
 use standpipe_grammar::ast::pipe as ast;
 use standpipe_grammar::{Ident, ObjectName, Options as Written};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A pipe by name. 42704 with the nearest name.
@@ -256,8 +257,10 @@ fn add_table(pipe: &mut Pipe, name: &ObjectName, cx: &Context<'_>) -> Result<()>
 }
 
 fn drop_tables(pipe: &mut Pipe, names: &[ObjectName], cx: &Context<'_>) -> Result<()> {
-    let tables = tables_of(pipe, names, cx)?;
-    if tables.len() >= pipe.tables.len() {
+    let leaving: BTreeSet<_> = pipe.want.iter().filter_map(|w| if let Request::DropTable { table } = &w.request { Some(*table) } else { None }).collect();
+    // one that is on its way out is not taken out twice
+    let tables: BTreeSet<_> = tables_of(pipe, names, cx)?.into_iter().filter(|t| !leaving.contains(t)).collect();
+    if !tables.is_empty() && tables.len() + leaving.len() >= pipe.tables.len() {
         let e = Error::new(Kind::WrongPhase, format!("pipe \"{}\" would have no table left", pipe.name));
         return Err(e.with_hint(format!("DROP PIPE {} removes it.", pipe.name)).at(names.first().map_or(0, ObjectName::position)));
     }

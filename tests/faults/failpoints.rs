@@ -153,7 +153,7 @@ async fn errors(world: &mut World, points: &[(&'static str, u64)]) -> Result<(),
         world.restart(&armed.join(",")).await;
         let failed = failed_at(world, &points).await;
         let log = world.server.log_since_start();
-        points.retain(|(name, _)| !log.contains(&format!("failpoint {name}")));
+        points.retain(|(name, _)| !told(&log, name));
         if points.is_empty() || last {
             failed?;
             break;
@@ -180,12 +180,18 @@ async fn errors_in_beginning(world: &mut World, points: &[(&'static str, u64)]) 
     Ok(())
 }
 
+/// The log tells of this failpoint, and not of one whose name begins so.
+fn told(log: &str, name: &str) -> bool {
+    let whole = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+    log.split(&format!("failpoint {name}")).skip(1).any(whole)
+}
+
 /// All these failpoints are told of in the log.
 async fn failed_at(world: &mut World, points: &[(&'static str, u64)]) -> Result<(), String> {
     let until = Instant::now() + MET;
     loop {
         let log = world.server.log_since_start();
-        let Some((name, _)) = points.iter().find(|(name, _)| !log.contains(&format!("failpoint {name}"))) else { break };
+        let Some((name, _)) = points.iter().find(|(name, _)| !told(&log, name)) else { break };
         if let Some((pipe, (_, error))) = world.phases().await.iter().find(|(_, (phase, _))| phase == "FAILED") {
             return Err(format!("{pipe} has FAILED for an error that passes: {error}"));
         }

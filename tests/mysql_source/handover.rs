@@ -64,7 +64,10 @@ async fn written(server: Arc<Mysql>, stop: Arc<AtomicBool>, first: u32) {
     while !stop.load(Ordering::SeqCst) {
         n += 1;
         let sql = format!("BEGIN; INSERT INTO a VALUES ({n}, 0); UPDATE a SET n = n + 1 WHERE id BETWEEN {} AND {n}; DELETE FROM a WHERE id = {}; COMMIT", n - 5, n - 9);
-        wire.run("a test", &sql).await.expect("written");
+        // the server undoes one of two transactions that wait for each other
+        if let Err(e) = wire.run("a test", &sql).await {
+            assert!(e.detail().is_some_and(|d| d.contains("(error 1213)")), "{e}");
+        }
     }
 }
 

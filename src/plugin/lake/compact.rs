@@ -18,6 +18,7 @@ use futures::StreamExt;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
@@ -79,7 +80,7 @@ impl LakeTable {
         if let Some(hook) = hook {
             hook(Step::Compacted).await?;
         }
-        let mut state = self.undrafted().await?;
+        let Some(mut state) = self.undrafted().await? else { return Ok(None) };
         for _ in 0..self.settings.commit_attempts.max(1) {
             if !state.is_settled() || state.meta.columns != meta.columns {
                 return Ok(None);
@@ -92,14 +93,18 @@ impl LakeTable {
         Err(self.busy())
     }
 
-    /// The state when no draft is under way: what was copied meanwhile is not thrown away for one.
-    async fn undrafted(&self) -> Result<MutexGuard<'_, State>> {
+    /// The state when no draft is under way: what was copied meanwhile is not thrown away for one. `None`: there is always one; the other tables wait too.
+    async fn undrafted(&self) -> Result<Option<MutexGuard<'_, State>>> {
+        let until = Instant::now() + self.settings.compact_interval;
         loop {
             let state = self.lock().await?;
             if state.loading || state.is_settled() {
-                return Ok(state);
+                return Ok(Some(state));
             }
             drop(state);
+            if Instant::now() > until {
+                return Ok(None);
+            }
             tokio::time::sleep(self.settings.keeper_interval).await;
         }
     }

@@ -224,11 +224,17 @@ async fn locked(target: &Target, mut lock: Wire, mut readers: Vec<MyScanner>) ->
 /// Readers that begin when what was before the log's end is seen. The server syncs its log between the two, so that it may take a while.
 async fn unlocked(target: &Target, mut readers: Vec<MyScanner>) -> Result<Taken> {
     let Some(first) = readers.first_mut() else { return Err(Error::internal("an anchor without readers")) };
-    let place = match server::status(first.session()).await? {
-        Some(status) => Some((status.place.clone(), server::gtids_at(first.session(), &status.place).await?)),
+    let wire = first.session();
+    let place = match server::status(wire).await? {
         None => None,
+        Some(status) => {
+            let gtids = server::gtids_at(wire, &status.place).await?;
+            // A MariaDB tells the set at the place. A MySQL tells the present one: taken before the place, nothing is in it that lies behind that.
+            let later = if wire.server().mariadb { None } else { server::status(wire).await? };
+            Some((later.unwrap_or(status).place, gtids))
+        }
     };
-    tokio::time::sleep(target.settle_time).await;
+    tokio::time::sleep(target.settle_time.max(VISIBLE)).await;
     try_join_all(readers.iter_mut().map(MyScanner::settle)).await?;
     Ok(Taken { readers, moving: true, place })
 }

@@ -77,18 +77,16 @@ fn tokens(sql: &str) -> Vec<Token> {
     out
 }
 
-/// A quoted text, its quotes doubled inside.
+/// A quoted text, its quotes doubled inside, or, but in a name, behind a backslash.
 fn quoted(text: &str, quote: char) -> (String, &str) {
-    let (mut out, mut rest) = (String::new(), &text[1..]);
-    while let Some(end) = rest.find(quote) {
-        out.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix(quote) {
-            Some(more) => {
-                out.push(quote);
-                rest = more;
-            }
-            None => return (out, rest),
+    let mut out = String::new();
+    let mut all = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = all.next() {
+        match c {
+            '\\' if quote != '`' => out.extend(all.next().map(|(_, c)| c)),
+            c if c != quote => out.push(c),
+            _ if all.next_if(|(_, next)| *next == quote).is_some() => out.push(quote),
+            _ => return (out, &text[at + 1..]),
         }
     }
     (out, "")
@@ -213,6 +211,8 @@ fn altered(c: &mut Cursor<'_>) -> Statement {
         match token {
             Token::Sign('(') => depth += 1,
             Token::Sign(')') => depth -= 1,
+            // a list of definitions may have keys, too
+            token if token.is("on") && cascades(c) => return Statement::Cascade(from),
             _ if depth > 0 => {}
             token if token.is("rename") => {
                 if c.word("column") || c.word("index") || c.word("key") {
@@ -221,7 +221,6 @@ fn altered(c: &mut Cursor<'_>) -> Statement {
                 let _ = c.word("to") || c.word("as") || c.sign('=');
                 return c.table().map_or(Statement::Other, |to| Statement::Rename(vec![(from, to)]));
             }
-            token if token.is("on") && cascades(c) => return Statement::Cascade(from),
             token => {
                 if let Some(other) = unlogged(token, c) {
                     return Statement::RowsUnlogged([from].into_iter().chain(other).collect());
@@ -301,10 +300,10 @@ mod tests {
         for sql in ["EXCHANGE PARTITION p WITH TABLE u WITHOUT VALIDATION", "CONVERT PARTITION p TO TABLE u", "CONVERT TABLE u TO PARTITION p VALUES LESS THAN (9)"] {
             assert_eq!(one(&format!("ALTER TABLE IF EXISTS t NOWAIT {sql}")), unlogged(&["t", "u"]), "{sql}");
         }
-        for sql in ["ADD FOREIGN KEY (p) REFERENCES u (id) ON DELETE CASCADE", "ADD c int, ADD CONSTRAINT k FOREIGN KEY (p) REFERENCES d.u (id) ON DELETE RESTRICT ON UPDATE SET NULL"] {
+        for sql in ["ADD (CONSTRAINT k FOREIGN KEY (p) REFERENCES u (id) ON UPDATE CASCADE)", "COMMENT 'it\\'s', ADD FOREIGN KEY (p) REFERENCES u (id) ON DELETE CASCADE", "ADD c int, ADD CONSTRAINT k FOREIGN KEY (p) REFERENCES d.u (id) ON DELETE RESTRICT ON UPDATE SET NULL"] {
             assert_eq!(one(&format!("ALTER TABLE t {sql}")), Statement::Cascade(t("d", "t")), "{sql}");
         }
-        for sql in ["ADD FOREIGN KEY (p) REFERENCES u (id) ON DELETE NO ACTION", "ADD s timestamp DEFAULT now() ON UPDATE now()", "CONVERT TO CHARACTER SET utf8mb4", "DROP COLUMN `partition`", "ADD PARTITION (PARTITION p VALUES LESS THAN (5))", "REORGANIZE PARTITION p INTO (PARTITION q VALUES IN (1))"] {
+        for sql in ["ADD FOREIGN KEY (p) REFERENCES u (id) ON DELETE NO ACTION", "ADD s timestamp DEFAULT now() ON UPDATE now()", "COMMENT 'don\\'t rename x'", "CONVERT TO CHARACTER SET utf8mb4", "DROP COLUMN `partition`", "ADD PARTITION (PARTITION p VALUES LESS THAN (5))", "REORGANIZE PARTITION p INTO (PARTITION q VALUES IN (1))"] {
             assert_eq!(one(&format!("ALTER TABLE t {sql}")), Statement::Other, "{sql}");
         }
         let copies = |name: &str| is_copy_of(&t("d", name), &t("d", "Orders"));
