@@ -1,7 +1,7 @@
 //! Pipes: from a source's snapshot and changes into a target, each change exactly once where the target can.
 //!
 //! Reading order: `state` (what can be), `checkpoint` (what is remembered, and the comparison when a session begins), `session` (from begin to
-//! the first error), `run` (the loop), `flush`, `snapshot`, `window`, `side_run`, `supervisor` (who starts and stops all this). Knows no system: only
+//! the first error), `start_up`, `run` (the loop), `flush`, `snapshot`, `window`, `side_run`, `supervisor` (who starts and stops all this). Knows no system: only
 //! the contract in `plugin`; the catalog stands behind `ledger`.
 
 pub mod checkpoint;
@@ -20,6 +20,7 @@ pub mod runner;
 pub mod session;
 mod side_run;
 mod snapshot;
+mod start_up;
 pub mod state;
 pub mod status;
 pub mod supervisor;
