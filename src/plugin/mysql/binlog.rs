@@ -6,6 +6,7 @@ pub mod decoder;
 pub mod dump;
 pub mod event;
 pub mod evolve;
+pub mod inet6;
 pub mod inflate;
 pub mod json;
 pub mod rows;
