@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result, Retry};
 use crate::pipe::linked::LinkedEnds;
 use crate::pipe::session::Ends;
 use crate::plan::{NewPipe, Notice};
+use crate::plugin::policy::Operations;
 use crate::plugin::{Commit, Needs, Place, Prepared, TargetTable, failed_findings, wire_allowed};
 use standpipe_catalog::Snapshot;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ async fn look(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Resu
         table.id = TableId(own.oid.0);
     }
     let tables: Vec<Arc<TableVersion>> = tables.into_iter().map(Arc::new).collect();
-    let inserts_only = options.get("inclusion").is_some_and(|i| i.split(',').all(|w| w.trim().eq_ignore_ascii_case("data.insert")));
+    let inserts_only = Operations::new(&options).inserts_only();
     let updates = options.flag("realtime.enable") && !inserts_only;
     let needs = Needs { changes: options.flag("realtime.enable"), tables: tables.clone(), inserts_only, write: false, options: Some(options) };
     if let Some(e) = failed_findings(&source.check(&needs).await?) {

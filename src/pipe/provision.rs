@@ -7,6 +7,7 @@ use super::session::{Context, PipeTable};
 use super::state::TableState;
 use crate::data::{Position, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::policy::Operations;
 use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Connector, FindingStatus, Needs, Place, Source, TargetTable, failed_findings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) async fn provision_book(cx: &Context, book: &mut Book, source: &mut B
     let generation = cx.ledger.draw_generation(book.now.generation);
     let versions = fetch(source, &members, generation).await?;
     let (o, options) = (&cx.options, cx.ends.extractor_options());
-    let inserts_only = o.inclusion.insert && !o.inclusion.update && !o.inclusion.delete;
+    let inserts_only = Operations::new(&options).inserts_only();
     let needs = Needs { changes: o.follows(), tables: versions.clone(), inserts_only, write: false, options: Some(options.clone()) };
     let findings = source.check(&needs).await?;
     if let Some(error) = failed_findings(&findings) {

@@ -25,6 +25,10 @@ impl Operations {
         let wanted = |what: &str| has(&with, what) && !has(&without, what);
         Operations { insert: wanted("data.insert"), update: wanted("data.update"), delete: wanted("data.delete") }
     }
+    /// Rows only come.
+    pub fn inserts_only(self) -> bool {
+        self.insert && !self.update && !self.delete
+    }
     /// A truncate removes rows, as deletes do.
     pub fn truncate(self) -> bool {
         self.delete
