@@ -3,11 +3,11 @@ PostgreSQL, MariaDB, MongoDB and the lake, and through a SELECT. Types x values 
 everywhere, by a canonical text that is made from the source's own words; or CREATE PIPE, or the table, refuses it and names the column; or an option
 took the loss and it is counted. What is not crossed is printed with its reason.
 """
-import argparse, concurrent.futures, json, os, pwd, re, shutil, struct, subprocess, sys, tempfile, threading, time
+import argparse, concurrent.futures, json, os, pwd, re, shutil, struct, subprocess, sys, threading, time
 from decimal import Decimal
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from servers import PASSWORD, Mariadb, Mongo, Postgres, Standpipe, free_port
+from servers import PASSWORD, Mariadb, Mongo, Postgres, Standpipe, free_port, scratch
 
 TARGETS = ("pg", "maria", "mongo", "lake")
 # Rows of a block: where its ids begin, and what becomes of them.
@@ -987,17 +987,12 @@ def main():
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--only", default="maria,mysql56,mongo", help="comma list of sources")
     a = parser.parse_args()
-    root = tempfile.mkdtemp(prefix="standpipe-crossing-")
-    os.chmod(root, 0o755)
-    # a MySQL that starts removes temporary tables from there, whoever's they are
-    os.environ["TMPDIR"] = os.path.join(root, "tmp")
-    os.mkdir(os.environ["TMPDIR"])
-    os.chmod(os.environ["TMPDIR"], 0o1777)
-    try:
+    with scratch("crossing", a.keep) as root:
+        # a MySQL that starts removes temporary tables from there, whoever's they are
+        os.environ["TMPDIR"] = os.path.join(root, "tmp")
+        os.mkdir(os.environ["TMPDIR"])
+        os.chmod(os.environ["TMPDIR"], 0o1777)
         bad = run(a.standpipe, root, a.only.split(","))
-    finally:
-        if not a.keep:
-            shutil.rmtree(root, ignore_errors=True)
     sys.exit(bool(bad))
 
 

@@ -3,10 +3,10 @@
 The pipes are stopped and started, and the program is killed, during the snapshot and during the changes; a third table joins, and another one
 is copied anew, while both run. DuckDB reads the lake meanwhile. At the end counts and digests over all ordered rows must agree at both targets. `--scale 1` is the long form (6 M rows), the tests run a short one.
 """
-import argparse, os, random, shutil, subprocess, sys, tempfile, time
+import argparse, os, random, subprocess, sys, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from servers import BIN, PASSWORD, Postgres, Standpipe, load_tpch, pg_sources
+from servers import BIN, PASSWORD, Postgres, Standpipe, load_tpch, pg_sources, scratch
 
 # Inserts, updates, deletes and changes of keys in both tables. Keys above `far` are ours.
 SCRIPT = """\\set k random(1, :orders)
@@ -174,13 +174,8 @@ def main():
     for pipe in [p for p in PIPES if p not in a.only.split(",")]:
         del PIPES[pipe]
     say(f"seed {a.seed}")
-    root = tempfile.mkdtemp(prefix="standpipe-journey-")
-    os.chmod(root, 0o755)
-    try:
+    with scratch("journey", a.keep) as root:
         bad = run(a, root)
-    finally:
-        if not a.keep:
-            shutil.rmtree(root, ignore_errors=True)
     print("FAILED" if bad else "equal everywhere")
     sys.exit(bool(bad))
 

@@ -1,5 +1,5 @@
 """Private servers for tests and benchmarks: PostgreSQL, MariaDB, MongoDB and the program itself, on free ports, ended when the run ends."""
-import os, pwd, random, signal, socket, subprocess, sys, time
+import contextlib, os, pwd, random, shutil, signal, socket, subprocess, sys, tempfile, time
 
 BIN = "/usr/lib/postgresql/15/bin"
 PASSWORD = "tests-only"
@@ -10,6 +10,18 @@ LINEITEM = """create table lineitem (l_orderkey bigint not null, l_partkey bigin
 KEY = "alter table lineitem add primary key (l_orderkey, l_linenumber)"
 ORDERS = """create table orders (o_orderkey bigint not null, o_custkey bigint not null, o_orderstatus char(1) not null, o_totalprice numeric(15,2) not null,
  o_orderdate date not null, o_orderpriority char(15) not null, o_clerk char(15) not null, o_shippriority integer not null, o_comment varchar(79) not null)"""
+
+
+@contextlib.contextmanager
+def scratch(what, keep=False):
+    """A directory of a run's own that servers of other users may enter; removed at its end unless it is to be kept."""
+    root = tempfile.mkdtemp(prefix=f"standpipe-{what}-")
+    os.chmod(root, 0o755)
+    try:
+        yield root
+    finally:
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def free_port():

@@ -2,10 +2,10 @@
 and through a SELECT of a client. Types x paths x targets are crossed by the program, and none is left out by hand: a value must be equal
 everywhere, or its loss must be named (table FAILED with the column), counted (on-lossy = null) or avoided (on-lossy = text).
 """
-import argparse, os, shutil, subprocess, sys, tempfile, time, urllib.parse
+import argparse, os, subprocess, sys, time, urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from servers import PASSWORD, Postgres, Standpipe, pg_sources, psql
+from servers import PASSWORD, Postgres, Standpipe, pg_sources, psql, scratch
 
 SETUP = """
 create extension hstore; create extension citext;
@@ -315,13 +315,8 @@ def main():
     parser.add_argument("--standpipe", required=True)
     parser.add_argument("--keep", action="store_true")
     a = parser.parse_args()
-    root = tempfile.mkdtemp(prefix="standpipe-values-")
-    os.chmod(root, 0o755)
-    try:
+    with scratch("values", a.keep) as root:
         bad = run(a.standpipe, root)
-    finally:
-        if not a.keep:
-            shutil.rmtree(root, ignore_errors=True)
     sys.exit(bool(bad))
 
 
