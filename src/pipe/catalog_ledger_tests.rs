@@ -86,6 +86,14 @@ fn requests_go_table_by_table() {
     assert_eq!((p2.want.len(), p2.tables.len(), p2.generation), (1, 3, 50));
     let p3 = after(&p2, &[done(3, None)], &[TableId(16401)]);
     assert_eq!((p3.want.len(), p3.tables.len()), (0, 2));
+    // said twice, and copied anew meanwhile: nothing is left of what was asked of it, and the other table's copy is
+    let both: BTreeSet<Uuid> = [Uuid::from_u128(16400), Uuid::from_u128(16401)].into();
+    let one: BTreeSet<Uuid> = [Uuid::from_u128(16401)].into();
+    let all = Request::Resync { tables: BTreeSet::new() };
+    let drop = |n| want(n, Request::DropTable { table: Uuid::from_u128(16401) });
+    let p4 = Pipe { want: vec![drop(4), drop(5), want(6, Request::Resync { tables: one }), want(7, Request::Resync { tables: both }), want(8, all)], ..p.clone() };
+    let p5 = after(&p4, &[done(4, None)], &[TableId(16401)]);
+    assert_eq!(p5.want.iter().map(|w| w.id.as_u128()).collect::<Vec<_>>(), [7, 8]);
     assert!(fulfilled(&p, &Entry::default(), &ids).is_none());
     let refused = fulfilled(&p, &Entry { done: &[done(2, Some(16402))], ..Entry::default() }, &ids).expect("changed");
     assert_eq!((refused.want.len(), refused.tables.len()), (2, 2), "a table that could not be added is not one of the pipe's");

@@ -161,3 +161,22 @@ async fn a_store_without_files_works_alike() {
     assert_eq!(got.iter().map(|b| b.num_rows()).sum::<usize>(), 1);
     assert_eq!(place.tables("a b").await.expect("tables"), ["t"]);
 }
+
+/// A draft's files are in no log, and may be older than any retention when it is committed at last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_up_beside_a_draft_leaves_its_files_alone() {
+    let retention = Duration::from_millis(50);
+    let lake = Lake::with(Settings { vacuum_retention: retention, ..Settings::default() });
+    let t = lake.fresh("public", "t").await;
+    t.flush(2, 1, &[changes().upsert(1, "x", 1).work()]).await.expect("rows");
+    let draft = t.draft(None, &[changes().upsert(2, "large", 2).work()]).await.expect("a piece");
+    let orphan = lake.dir.path().join("public/t/part-of-nobody.parquet");
+    std::fs::write(&orphan, "half").expect("written");
+    for _ in 0..3 {
+        tokio::time::sleep(retention * 2).await;
+        t.clean().await.expect("cleans").expect("a draft does not hold it up");
+    }
+    assert!(!orphan.exists(), "what nobody has is gone");
+    t.flush_draft(Some(draft), 3, 2, &[]).await.expect("the commit");
+    assert_eq!(lake.read("public", "t").await, [(1, "x", 1), (2, "large", 2)].map(own));
+}
