@@ -1,7 +1,7 @@
 //! THE CONTRACT between Standpipe and the systems it moves data between. (architecture.md section 3 and 4)
 //!
 //! Three phases: options are checked (pure, at planning), a plugin is `open`ed (no IO, no spawn), then it connects, anchors or begins (IO).
-//! No plugin spawns a task that outlives its own value. Traits stay small and are `dyn` at batch granularity; what a plugin can do is data
+//! No plugin spawns a task that outlives its own value, but to remove what nothing names any more (files of a given-up transaction). Traits stay small and are `dyn` at batch granularity; what a plugin can do is data
 //! on its descriptor ([`Capabilities`]), never an optional method that somebody has to guess.
 
 pub mod findings;

@@ -153,7 +153,7 @@ fn explained(e: Error, table: &TableVersion) -> Error {
     e.for_table(table.name.to_string())
 }
 
-/// The answers of a cursor. While one is taken apart the next is on its way; the server works on none before it is asked.
+/// The answers of a cursor. While one is taken apart the next is on its way, and no more than that.
 struct Answers {
     /// `None`: that was the last.
     next: mpsc::Receiver<Result<Option<RawBatch>>>,

@@ -247,8 +247,8 @@ async fn rights(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<()
             global("LOCK TABLES") || grants.iter().any(|g| g.contains(&format!(" ON `{schema}`.*")) && (g.contains("ALL PRIVILEGES") || g.contains("LOCK TABLES")))
         };
         let lacking: Vec<String> = names.filter(|s| !may(s)).collect();
-        let keyless: Vec<String> = needs.tables.iter().filter(|t| t.key.is_empty()).map(|t| t.name.to_string()).collect();
-        if lacking.is_empty() || !keyless.is_empty() {
+        let keyless = needs.tables.iter().any(|t| t.key.is_empty());
+        if lacking.is_empty() || keyless {
             judge("lock_right", lacking.is_empty(), "LOCK TABLES, SELECT");
         } else {
             let hint = "Run GRANT LOCK TABLES, SELECT ON *.* TO the source's login; without it readers begin source.settle-time after the log was looked at, and changes are written over what was read.";
