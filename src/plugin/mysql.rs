@@ -9,6 +9,7 @@ pub mod column;
 pub mod connector;
 pub mod ddl;
 pub mod extractor;
+pub mod grants;
 pub mod literal;
 pub mod moment;
 pub mod position;

@@ -2,8 +2,9 @@
 
 use super::charset;
 use super::client::{Access, Target, literal, server_code};
+use super::grants::Grants;
 use super::server::{self, lacks_right, variables};
-use super::types::{Carriage, MyType, Wanted, fact, tables};
+use super::types::{Carriage, MyType, OWN, Wanted, fact, tables};
 use super::wire::Wire;
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
@@ -77,9 +78,7 @@ async fn general(wire: &mut Wire, target: &Target, needs: &Needs, out: &mut Find
     let listed = tables(wire, Wanted::All { schemas: &target.schemas() }, Carriage::default()).await?;
     out.should("readable_tables", !listed.is_empty() || needs.write, format!("{} tables", listed.len()), "at least one", "Run GRANT SELECT ON ... TO the source's login.");
     if needs.write {
-        let grants = grants(wire).await?;
-        let may = |g: &String| (g.contains(" ON *.*") || g.contains(" ON `\\_STANDPIPE`.*") || g.contains(" ON `_STANDPIPE`.*")) && (g.contains("ALL PRIVILEGES") || g.contains("CREATE"));
-        let may = grants.iter().any(may);
+        let may = Grants::of(wire).await?.on_database("CREATE", OWN);
         out.should("create_right", may, if may { "may create it" } else { "no right to create it is listed" }, "all rights on the database _standpipe, for the marks", "Run GRANT ALL ON `_standpipe`.* TO the source's login.");
     }
     Ok(())
@@ -216,24 +215,16 @@ async fn server_ids(wire: &mut Wire, all: &HashMap<String, String>, options: Opt
     Ok(())
 }
 
-/// The login's rights, in upper case.
-async fn grants(wire: &mut Wire) -> Result<Vec<String>> {
-    let rows = wire.rows("could not read the login's rights", "SHOW GRANTS").await?;
-    Ok(rows.into_iter().filter_map(|r| r.into_iter().next().flatten()).map(|g| g.to_ascii_uppercase()).collect())
-}
-
 async fn rights(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<()> {
     let mariadb = wire.server().mariadb;
-    let grants = grants(wire).await?;
-    let global = |right: &str| grants.iter().any(|g| g.contains(" ON *.*") && (g.contains("GRANT ALL PRIVILEGES ON") || g.split(" ON ").next().is_some_and(|r| r.contains(right))));
-    // rights that come by a role are not listed with the login's own
-    let by_role = grants.iter().any(|g| g.starts_with("GRANT ") && !g.contains(" ON "));
+    let grants = Grants::of(wire).await?;
+    let by_role = grants.by_role();
     let mut judge = |name: &str, ok: bool, right: &str| {
         let status = if ok { FindingStatus::Ok } else if by_role { FindingStatus::Warning } else { FindingStatus::Failed };
         let found = if ok { "has it" } else if by_role { "not of its own; a role may have it" } else { "has it not" };
         out.add(name, status, found, right, format!("Run GRANT {right} ON *.* TO the source's login."));
     };
-    judge("replication_right", global("REPLICATION SLAVE") || global("REPLICATION REPLICA"), "REPLICATION SLAVE");
+    judge("replication_right", grants.everywhere("REPLICATION SLAVE") || grants.everywhere("REPLICATION REPLICA"), "REPLICATION SLAVE");
     let monitor = if mariadb { "BINLOG MONITOR" } else { "REPLICATION CLIENT" };
     let sees = match server::status(wire).await {
         Ok(_) => true,
@@ -242,14 +233,10 @@ async fn rights(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<()
     };
     judge("log_status_right", sees, monitor);
     if !mariadb && !needs.tables.is_empty() {
-        let names = needs.tables.iter().map(|t| t.name.schema.to_ascii_uppercase());
-        let may = |schema: &String| {
-            global("LOCK TABLES") || grants.iter().any(|g| g.contains(&format!(" ON `{schema}`.*")) && (g.contains("ALL PRIVILEGES") || g.contains("LOCK TABLES")))
-        };
-        let lacking: Vec<String> = names.filter(|s| !may(s)).collect();
+        let may = needs.tables.iter().all(|t| grants.on_database("LOCK TABLES", &t.name.schema));
         let keyless = needs.tables.iter().any(|t| t.key.is_empty());
-        if lacking.is_empty() || keyless {
-            judge("lock_right", lacking.is_empty(), "LOCK TABLES, SELECT");
+        if may || keyless {
+            judge("lock_right", may, "LOCK TABLES, SELECT");
         } else {
             let hint = "Run GRANT LOCK TABLES, SELECT ON *.* TO the source's login; without it readers begin source.settle-time after the log was looked at, and changes are written over what was read.";
             out.add("lock_right", FindingStatus::Warning, "has it not", "LOCK TABLES, SELECT", hint);

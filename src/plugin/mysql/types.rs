@@ -6,6 +6,9 @@ use crate::data::{Column, LogicalType, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// The database with the marks of pipes, at a target.
+pub const OWN: &str = "_standpipe";
+
 /// Facts of a table version that only this plugin reads.
 pub mod fact {
     /// `base table`, `view`, `system versioned`, in lower case.

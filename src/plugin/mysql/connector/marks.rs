@@ -2,15 +2,13 @@
 //! which an epoch is taken and checked. (architecture.md section 4)
 
 use super::super::client::{ident, literal, qualified, server_code};
+use super::super::types::OWN;
 use super::super::wire::Wire;
 use crate::data::{TableId, TableName};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Begin, Committed, Leftover, Shard};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
-
-/// The database.
-pub const SCHEMA: &str = "_standpipe";
 
 /// Makes what is missing. `turn` is counted up in the first statement of every transaction: a change of that row says in the log which pipe
 /// writes, so that another pipe can leave it out, and holds the row, so that no other process takes the epoch meanwhile.
@@ -182,7 +180,7 @@ pub async fn release(wire: &mut Wire, pipe: Uuid) -> Vec<Leftover> {
         Err(e) => left.push(leftover(what, &e, removal(pipe))),
     }
     for name in stages(wire, &stage_prefix(pipe)).await.unwrap_or_default() {
-        let Ok(quoted) = qualified(&TableName::new(SCHEMA, &name)) else { continue };
+        let Ok(quoted) = qualified(&TableName::new(OWN, &name)) else { continue };
         let drop = format!("DROP TABLE {quoted}");
         if let Err(e) = wire.run("stage", &drop).await {
             left.push(leftover(&format!("table {quoted}"), &e, drop));
@@ -223,5 +221,5 @@ pub fn owner_row(target: &str, pipe: Uuid) -> String {
 
 /// A name in this database, quoted.
 pub fn own(name: &str) -> Result<String> {
-    Ok(format!("`{SCHEMA}`.{}", ident(name)?))
+    Ok(format!("`{OWN}`.{}", ident(name)?))
 }

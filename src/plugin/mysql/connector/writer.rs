@@ -1,6 +1,7 @@
 //! A writer: gathers changes, applies them in one transaction with their mark, and leaves nothing behind when anything fails.
 
 use super::super::client::literal;
+use super::super::types::OWN;
 use super::super::wire::{Outcome, Wire};
 use super::details::{details, everything};
 use super::shape::{Shape, ShapeOptions};
@@ -112,7 +113,7 @@ impl MyWriter {
     pub(super) fn place(&self, t: &TargetTable) -> TableName {
         match t.place {
             Place::Live => t.target.clone(),
-            Place::Stage => TableName::new(marks::SCHEMA, marks::stage_name(self.identity.pipe, t.table.id, t.table.generation)),
+            Place::Stage => TableName::new(OWN, marks::stage_name(self.identity.pipe, t.table.id, t.table.generation)),
         }
     }
     fn shard_row(&self) -> String {
