@@ -294,3 +294,43 @@ async fn a_flush_that_is_more_than_a_transaction_is_committed_in_parts() {
     assert!(refused.hint().is_some_and(|h| h.contains("transaction.size-bytes")), "{refused}");
     assert!(documents(&server, "shop", "k").await.is_empty());
 }
+
+#[tokio::test]
+async fn what_a_dead_writer_left_does_not_slow_the_next_one_down() {
+    const ROWS: i32 = 10_000;
+    let server = Mongo::start(&[]).await;
+    let (pipe, t) = (Pipe::new(&server, &[], &[]), table(1));
+    let mut run = pipe.begin().await.expect("begins");
+    run.set_up(&t).await;
+    let mut writer = run.connector.writer(WriterRole::Snapshot(1)).await.expect("a writer");
+    let mut times = Vec::new();
+    for (first, left) in [(100_000, false), (0, true), (ROWS, true)] {
+        if left {
+            let client = server.client().await;
+            let mut session = client.start_session().await.expect("a session");
+            session.start_transaction().await.expect("a transaction");
+            let documents: Vec<Document> = (first..first + ROWS).map(|i| doc! { "_id": i, "v": "left" }).collect();
+            client.database("shop").collection::<Document>("t").insert_many(documents).session(&mut session).await.expect("rows");
+            session.abort_transaction().await.expect("an end");
+        }
+        let began = std::time::Instant::now();
+        let want = rows(first..first + ROWS, "new");
+        match first {
+            // by a flush of changes
+            ROWS => {
+                run.change(&t, Op::Insert, &want).await.expect("rows");
+                run.flush().await.expect("a flush");
+            }
+            _ => {
+                let chunk: Arc<str> = format!("from {first}").into();
+                writer.write(Input::Load { table: t.clone(), chunk: chunk.clone(), payload: Payload::Arrow(batch(&t, &want)), upsert: true }).await.expect("rows");
+                let kind = MarkKind::Chunk { table: t.table.id, generation: 1, chunk };
+                writer.flush(&Mark { kind, seq: 0, previous: 0, checkpoint: None, position: None }).await.expect("a flush");
+            }
+        }
+        times.push(began.elapsed());
+    }
+    assert_eq!(contents(&server).await.len(), 3 * ROWS as usize);
+    // going over all that was left for every row takes forty times as long
+    assert!(times[1..].iter().all(|time| *time < 10 * times[0]), "{times:?}");
+}

@@ -4,7 +4,7 @@ use super::super::raw::{self, Builder, Value, tag};
 use super::encode::{Shape, filter_of, has, laid_over};
 use super::typed::Typed;
 use super::writer::{MongoWriter, affected};
-use crate::data::{Content, Merged, Part, Payload, Rows, TableName, TableVersion, collapse};
+use crate::data::{Content, Merged, Op, Part, Payload, Rows, TableName, TableVersion, collapse};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::{DELETED_AT, OnDelete};
 use crate::plugin::{Input, TargetTable};
@@ -59,6 +59,14 @@ impl Command {
         out.push(self.array, Value { tag: tag::ARRAY, bytes: &writes });
         Some(out.finish())
     }
+}
+
+/// In which order rows are written: those that are not there before, among themselves, from the last to the first. A server that looks for a missing key stops at
+/// the next one that it may see, and steps over each that another transaction has not committed, or took back: with rising keys it would step over all of
+/// those for every row, while backwards the next one is the row written just before.
+fn order(ops: &[Op]) -> impl Iterator<Item = usize> {
+    let runs = ops.chunk_by(|a, b| *a == Op::Insert && *b == Op::Insert);
+    runs.scan(0, |at, run| Some(std::mem::replace(at, *at + run.len())..*at)).flat_map(|run| run.rev())
 }
 
 const TRUE: Value<'static> = Value { tag: tag::BOOL, bytes: &[1] };
@@ -232,7 +240,7 @@ impl MongoWriter {
         }
         let partial = merged.partial();
         let mut command = Command::new("update", "updates");
-        for row in 0..rows {
+        for row in order(&merged.ops) {
             let there = |c: usize| has(merged.present.as_ref(), c, row);
             let write = if partial.as_ref().is_some_and(|p| p.value(row)) {
                 match (merged.base_keys.as_ref().is_some_and(|b| b.set.value(row)), bases.get(row).and_then(Option::as_ref)) {
@@ -312,7 +320,9 @@ impl MongoWriter {
         let (columns, rows) = (shape.columns(batch)?, batch.num_rows());
         let upsert = upsert && !shape.table.key.is_empty();
         let mut command = if upsert { Command::new("update", "updates") } else { Command::new("insert", "documents") };
-        for row in 0..rows {
+        for n in 0..rows {
+            // backwards: see `order`
+            let row = if upsert { rows - 1 - n } else { n };
             let document = shape.document(&columns, row, |_| true)?;
             let write = match upsert {
                 true => update(&filter_of(&document)?, &document, true),
