@@ -16,6 +16,6 @@ pub mod table;
 pub use batch::{Batch, ColumnChange, Content, OldKeys, Op, Part, Payload, Rows, SchemaChange, Txn, WireFormat};
 pub use collapse::{Merged, collapse};
 pub use column::{Column, LogicalType};
-pub use lossy::{Lossy, LossyColumn};
+pub use lossy::{Losses, Lossy, LossyColumn};
 pub use position::{Position, Witness};
 pub use table::{TableId, TableName, TableVersion, quoted};

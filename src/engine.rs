@@ -10,6 +10,7 @@ pub use guesses::{Guesses, neighbourhood};
 pub use sessions::{LiveSession, SessionGuard, SessionRegistry};
 
 use crate::config::Config;
+use crate::data::Losses;
 use crate::error::Result;
 use crate::link::Linker;
 use crate::pipe::PipeSupervisor;
@@ -65,7 +66,7 @@ impl Engine {
         let data_dir = data_dir.canonicalize()?;
         let catalog = Arc::new(bootstrap::open_catalog(&config, &data_dir)?);
         bootstrap::first_start(&catalog, &config, &data_dir).await?;
-        let linker = Linker { config: config.clone(), data_dir: data_dir.clone().into() };
+        let linker = Linker { config: config.clone(), data_dir: data_dir.clone().into(), losses: Losses::default() };
         let pipes = PipeSupervisor::new(catalog.clone(), config.clone(), data_dir.clone());
         let query = QueryEngine::new(config.clone(), data_dir.clone())?;
         #[cfg(feature = "lake")]

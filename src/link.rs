@@ -2,6 +2,7 @@
 //! where a secret leaves the catalog.
 
 use crate::config::Config;
+use crate::data::Losses;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Connector, Extractor, Open, OpenRequest, Options, PipeRef, Plugin, Processor, Role, Source, registry};
 use standpipe_catalog::{self as catalog, Clause, Keyring, Pipe, Snapshot, Sources, Target};
@@ -15,6 +16,8 @@ pub struct Linker {
     pub config: Arc<Config>,
     /// The server's data directory.
     pub data_dir: Arc<Path>,
+    /// Where readers note what they lost; a pipe's linker has one of its own.
+    pub losses: Losses,
 }
 
 /// A plugin by its canonical name.
@@ -40,7 +43,7 @@ impl Linker {
     pub fn source_request(&self, source: &catalog::Source, keyring: &Keyring) -> Result<(&'static Plugin, OpenRequest)> {
         let plugin = plugin(Role::Source, &source.kind)?;
         let options = opened(&source.options, plugin, keyring)?;
-        Ok((plugin, OpenRequest { source: Some(source.uuid), connection: options.clone(), options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf() }))
+        Ok((plugin, OpenRequest { source: Some(source.uuid), connection: options.clone(), options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf(), losses: self.losses.clone() }))
     }
     /// A source, opened; it connects at its first call.
     pub fn source(&self, source: &catalog::Source, keyring: &Keyring) -> Result<Box<dyn Source>> {
@@ -76,7 +79,7 @@ impl Linker {
             Target::Lake => (None, Options::default()),
             Target::InPlace => (None, options.clone()),
         };
-        Ok((plugin, OpenRequest { source, connection, options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf() }))
+        Ok((plugin, OpenRequest { source, connection, options, config: self.config.clone(), data_dir: self.data_dir.to_path_buf(), losses: self.losses.clone() }))
     }
     /// The connector of a pipe, opened.
     pub fn connector(&self, pipe: &Pipe, snapshot: &Snapshot) -> Result<Box<dyn Connector>> {

@@ -26,7 +26,7 @@ pub mod shared;
 pub use option::{Fault, Given, GivenValue, Opt, OptKind, Options};
 
 use crate::config::Config;
-use crate::data::{Batch, LogicalType, Lossy, OldKeys, Part, Payload, Position, TableId, TableName, TableVersion, WireFormat, Witness};
+use crate::data::{Batch, LogicalType, Losses, Lossy, OldKeys, Part, Payload, Position, TableId, TableName, TableVersion, WireFormat, Witness};
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -167,6 +167,8 @@ pub struct OpenRequest {
     pub config: Arc<Config>,
     /// The server's data directory, absolute.
     pub data_dir: PathBuf,
+    /// Where a source or an extractor notes values that became NULL under an option of its own.
+    pub losses: Losses,
 }
 
 /// The pipe one acts for. The name is for `application_name` and messages only; the UUID is its identity.

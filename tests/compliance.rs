@@ -14,7 +14,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use futures::StreamExt;
 use standpipe::config::Config;
-use standpipe::data::{Payload, TableId, TableName, TableVersion, Witness};
+use standpipe::data::{Losses, Payload, TableId, TableName, TableVersion, Witness};
 use standpipe::plugin::registry::{PLUGINS, of_system};
 use standpipe::plugin::{Anchor, AnchorKind, AnchorRequest, Chunk, Open, OpenRequest, Options, Plugin, Role, Scanner, Source, Want};
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ fn request(fixture: &dyn Fixture, plugin: &Plugin) -> OpenRequest {
         Role::Extractor => Options::from_pairs(fixture.extractor().iter().copied()).with_defaults(plugin.options),
         _ => Options::default().with_defaults(plugin.options),
     };
-    OpenRequest { source: fixture.source(), connection, options, config: Arc::new(Config::default()), data_dir: fixture.data_dir() }
+    OpenRequest { source: fixture.source(), connection, options, config: Arc::new(Config::default()), data_dir: fixture.data_dir(), losses: Losses::default() }
 }
 
 /// The source of a fixture's system.

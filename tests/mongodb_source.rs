@@ -11,7 +11,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use futures::StreamExt;
 use mongodb::bson::{Document, RawDocumentBuf};
 use standpipe::config::{Config, Origin};
-use standpipe::data::{Batch, Content, Op, Payload, Position, TableId, TableName, TableVersion, Witness};
+use standpipe::data::{Batch, Content, Losses, Op, Payload, Position, TableId, TableName, TableVersion, Witness};
 use standpipe::plugin::mongodb::{EXTRACTOR, SOURCE, json};
 use standpipe::plugin::{Anchor, AnchorKind, AnchorRequest, Chunk, Extractor, Identity, Limit, Open, OpenRequest, Options, PipeRef, Resume, Scanner, Source, Want};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl Pipe {
         }
     }
     fn request(&self) -> OpenRequest {
-        OpenRequest { source: None, connection: self.connection.clone(), options: self.options.clone(), config: Arc::new(self.config.clone()), data_dir: "/".into() }
+        OpenRequest { source: None, connection: self.connection.clone(), options: self.options.clone(), config: Arc::new(self.config.clone()), data_dir: "/".into(), losses: Losses::default() }
     }
     fn source(&self) -> Box<dyn Source> {
         match SOURCE.open {

@@ -9,7 +9,7 @@ use crate::support::mysql::{Flavour, Mysql, connection};
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::buffer::BooleanBuffer;
 use standpipe::config::Config;
-use standpipe::data::{Column, Content, LogicalType, OldKeys, Op, Part, Payload, Rows, TableId, TableName, TableVersion};
+use standpipe::data::{Column, Content, LogicalType, Losses, OldKeys, Op, Part, Payload, Rows, TableId, TableName, TableVersion};
 use standpipe::error::Result;
 use standpipe::plugin::mysql::connector::CONNECTOR;
 use standpipe::plugin::{Begin, Committed, Connector, Flushed, Input, Mark, MarkKind, Open, OpenRequest, Options, PipeRef, Place, Shard, TargetTable, Writer, WriterRole};
@@ -32,7 +32,7 @@ impl Pipe {
     fn request(&self) -> OpenRequest {
         let pairs = connection(self.port);
         let options = Options::from_pairs(self.options.iter().map(|(k, v)| (k.as_str(), v.as_str()))).with_defaults(CONNECTOR.options);
-        OpenRequest { source: None, connection: Options::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str()))), options, config: Arc::new(self.config.clone()), data_dir: "/".into() }
+        OpenRequest { source: None, connection: Options::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str()))), options, config: Arc::new(self.config.clone()), data_dir: "/".into(), losses: Losses::default() }
     }
     fn connector(&self) -> Box<dyn Connector> {
         match CONNECTOR.open {

@@ -10,7 +10,7 @@ use crate::support::postgres::Postgres;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::buffer::BooleanBuffer;
 use standpipe::config::{Config, Origin};
-use standpipe::data::{Column, Content, LogicalType, OldKeys, Op, Part, Payload, Rows, TableId, TableName, TableVersion};
+use standpipe::data::{Column, Content, LogicalType, Losses, OldKeys, Op, Part, Payload, Rows, TableId, TableName, TableVersion};
 use standpipe::error::Result;
 use standpipe::plugin::postgres::connector::CONNECTOR;
 use standpipe::plugin::{Begin, Committed, Connector, Flushed, Input, Mark, MarkKind, Open, OpenRequest, Options, PipeRef, Place, Shard, TargetTable, Writer, WriterRole};
@@ -39,7 +39,7 @@ impl Pipe {
         let port = self.port.to_string();
         let pairs = [("host", "127.0.0.1"), ("port", port.as_str()), ("database", "postgres"), ("user", "postgres"), ("password", "secret")];
         let options = Options::from_pairs(self.options.iter().map(|(k, v)| (k.as_str(), v.as_str()))).with_defaults(CONNECTOR.options);
-        OpenRequest { source: None, connection: Options::from_pairs(pairs), options, config: Arc::new(self.config.clone()), data_dir: "/".into() }
+        OpenRequest { source: None, connection: Options::from_pairs(pairs), options, config: Arc::new(self.config.clone()), data_dir: "/".into(), losses: Losses::default() }
     }
     fn connector(&self) -> Box<dyn Connector> {
         match CONNECTOR.open {

@@ -1,6 +1,10 @@
-//! What was lost under an `on-lossy` option: how many values of which column, and the key of the first, so that whoever asked for it can look.
+//! What was lost under an `on-lossy` or `on-mismatch` option: how many values of which column, and the key of the first, so that whoever asked for it can
+//! look.
 
+use super::TableId;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Losses of one table, by column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +38,23 @@ impl Lossy {
     /// By column.
     pub fn columns(&self) -> impl Iterator<Item = (&str, &LossyColumn)> {
         self.0.iter().map(|(column, l)| (column.as_str(), l))
+    }
+}
+
+/// Where a reader notes what it lost, for whoever opened it; clones share it. What is read again is counted again.
+#[derive(Debug, Clone, Default)]
+pub struct Losses(Arc<Mutex<BTreeMap<TableId, Lossy>>>);
+
+impl Losses {
+    /// Values of a table were lost.
+    pub fn note(&self, table: TableId, lost: &Lossy) {
+        if lost.values() > 0 {
+            self.0.lock().entry(table).or_default().add(lost);
+        }
+    }
+    /// What was noted since this was asked last.
+    pub fn take(&self) -> BTreeMap<TableId, Lossy> {
+        std::mem::take(&mut *self.0.lock())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The server's own lake, as queries see it.
 
 use crate::config::Config;
-use crate::data::TableName;
+use crate::data::{Losses, TableName};
 use crate::error::Result;
 use crate::plugin::lake::location::Location;
 use crate::plugin::lake::options::Lake;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// `standpipe check`: what is wrong with the server's lake, without changing it.
 pub async fn verify(config: Arc<Config>, data_dir: &Path) -> Result<verify::Verified> {
-    let request = OpenRequest { source: None, connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf() };
+    let request = OpenRequest { source: None, connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf(), losses: Losses::default() };
     verify::verify(&request).await
 }
 
@@ -30,7 +30,7 @@ pub struct OwnLake {
 impl OwnLake {
     /// The lake where the settings say.
     pub fn open(config: Arc<Config>, data_dir: &Path) -> Result<OwnLake> {
-        let request = OpenRequest { source: None, connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf() };
+        let request = OpenRequest { source: None, connection: Options::default(), options: Options::default(), config, data_dir: data_dir.to_path_buf(), losses: Losses::default() };
         let location = Lake::open(&request)?.location;
         Ok(OwnLake { request, location })
     }

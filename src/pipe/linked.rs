@@ -3,7 +3,7 @@
 
 use super::options::RunOptions;
 use super::session::{Ends, PipeTable};
-use crate::data::{TableId, TableName};
+use crate::data::{Losses, TableId, TableName};
 use crate::error::{Error, Kind, Result};
 use crate::link::{self, Linker};
 use crate::plugin::option::normalise;
@@ -27,6 +27,7 @@ pub struct LinkedEnds {
 impl LinkedEnds {
     /// Reads both clauses. Errors: a source that is gone, a seal that can't be opened, a plugin that is not in this build.
     pub fn new(linker: Linker, pipe: Arc<Pipe>, snapshot: Arc<Snapshot>) -> Result<LinkedEnds> {
+        let linker = Linker { losses: Losses::default(), ..linker };
         let (extractor, request) = linker.extractor_request(&pipe, &snapshot)?;
         let (connector, _) = linker.connector_request(&pipe, &snapshot)?;
         let record = snapshot.get::<Sources>(&pipe.source).ok_or_else(|| Error::new(Kind::UndefinedObject, format!("the source of pipe \"{}\" is gone", pipe.name)))?;
@@ -119,6 +120,9 @@ impl Ends for LinkedEnds {
     }
     fn extractor_options(&self) -> Options {
         self.extractor_options.clone()
+    }
+    fn losses(&self) -> Losses {
+        self.linker.losses.clone()
     }
     fn source_can(&self) -> Capabilities {
         self.source

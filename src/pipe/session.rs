@@ -11,7 +11,7 @@ use super::side_run::SideRun;
 use super::state::TableState;
 use super::status::Live;
 use super::window::Window;
-use crate::data::{Batch, Position, TableId, TableName, TableVersion, Witness};
+use crate::data::{Batch, Losses, Position, TableId, TableName, TableVersion, Witness};
 use crate::error::{Error, Kind, Result, Retry};
 use crate::plugin::{
     Anchor, Capabilities, Commit, Committed, Connector, Extractor, Input, Options, PipeRef, Place, Processor, Scanner, Shard, Source, TargetTable, Writer, WriterRole,
@@ -34,6 +34,8 @@ pub trait Ends: Send + Sync {
     fn processors(&self, snapshot: bool) -> Result<Vec<Box<dyn Processor>>>;
     /// The extractor's options, for anchors and checks.
     fn extractor_options(&self) -> Options;
+    /// Where the source's readers note what they lost.
+    fn losses(&self) -> Losses;
     /// What the source can do.
     fn source_can(&self) -> Capabilities;
     /// What the target can do.
@@ -208,6 +210,7 @@ impl Session {
             cx,
         };
         session.show();
+        session.cx.live.listen(session.cx.ends.losses());
         session.load_versions().await?;
         session.begin().await?;
         hit("after-begin").await?;

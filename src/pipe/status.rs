@@ -4,7 +4,7 @@ use super::checkpoint::{Fault, Tables};
 use super::measure::{Measures, Totals};
 use super::state::{Connection, ConnectionEvent, Phase, TableState, phase};
 use crate::chunk::Copied;
-use crate::data::{Lossy, Position, TableId, TableName};
+use crate::data::{Losses, Lossy, Position, TableId, TableName};
 use crate::plugin::{Backlog, Counts, Flushed};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ pub struct TableStatus {
     pub snapshot_percent: Option<f64>,
     /// Rows inserted, updated, deleted; truncates.
     pub counts: Counts,
-    /// Values that lost something under an `on-lossy` option, by column.
+    /// Values that lost something under an `on-lossy` or `on-mismatch` option, by column.
     pub lossy: Lossy,
     /// Commit time of its last change, microseconds since 1970-01-01 UTC.
     pub last_change_at: Option<i64>,
@@ -127,6 +127,7 @@ struct Inner {
     since: std::time::Instant,
     totals: Totals,
     backlog: Option<Backlog>,
+    losses: Losses,
 }
 
 /// The cell that a session writes and everybody reads. Locks are held for plain assignments only.
@@ -159,6 +160,7 @@ impl Live {
             since: std::time::Instant::now(),
             totals: Totals::default(),
             backlog: None,
+            losses: Losses::default(),
         };
         Live { uuid, inner: Mutex::new(inner) }
     }
@@ -365,14 +367,15 @@ impl Live {
             }
             add(&mut i.totals.changes, c);
         }
-        for (id, l) in &flushed.lossy {
-            if let Some(t) = i.tables.get_mut(id) {
-                t.lossy.add(l);
-            }
-            i.totals.lossy += l.values();
-        }
+        i.lose(&flushed.lossy);
+        i.hear();
         i.meters[2].bytes += flushed.bytes;
         i.totals.bytes += flushed.bytes;
+    }
+
+    /// Where the readers of a session note what they lost.
+    pub(super) fn listen(&self, losses: Losses) {
+        self.inner.lock().losses = losses;
     }
 
     /// How long a flush took, from its number to the catalog's record.
@@ -401,10 +404,11 @@ impl Live {
         }
         if let Some(t) = i.tables.get_mut(&table) {
             t.snapshot_rows += copied.rows;
-            t.lossy.add(&copied.lossy);
         }
+        i.lose(&BTreeMap::from([(table, copied.lossy)]));
+        i.hear();
         let t = &mut i.totals;
-        (t.copied, t.bytes, t.lossy) = (t.copied + copied.rows, t.bytes + copied.bytes, t.lossy + copied.lossy.values());
+        (t.copied, t.bytes) = (t.copied + copied.rows, t.bytes + copied.bytes);
         for m in &mut i.meters {
             (m.rows_in, m.rows_out, m.bytes) = (m.rows_in + copied.rows, m.rows_out + copied.rows, m.bytes + copied.bytes);
         }
@@ -420,6 +424,18 @@ impl Live {
 }
 
 impl Inner {
+    fn lose(&mut self, lost: &BTreeMap<TableId, Lossy>) {
+        for (id, l) in lost {
+            if let Some(t) = self.tables.get_mut(id) {
+                t.lossy.add(l);
+            }
+            self.totals.lossy += l.values();
+        }
+    }
+    fn hear(&mut self) {
+        let lost = self.losses.take();
+        self.lose(&lost);
+    }
     /// Seconds between the source's last commit that is known and the last one that is durable. Not known while the pipe does not follow its
     /// source: what happens there meanwhile nobody sees.
     fn lag(&self) -> Option<f64> {

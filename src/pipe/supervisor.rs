@@ -19,7 +19,7 @@ use super::side_run::monotonic;
 use super::state::{Connection, ConnectionEvent, Phase};
 use super::status::{Live, PipeStatus};
 use crate::config::Config;
-use crate::data::TableId;
+use crate::data::{Losses, TableId};
 use crate::error::{Error, Kind, Result, Retry};
 use crate::link::{self, Linker};
 use parking_lot::Mutex;
@@ -113,7 +113,7 @@ impl PipeSupervisor {
     /// Nothing runs before `start`.
     pub fn new(catalog: Arc<Catalog>, config: Arc<Config>, data_dir: PathBuf) -> Arc<PipeSupervisor> {
         let slots = Arc::new(Semaphore::new(config.count("pipe.max-running").max(1)));
-        let linker = Linker { config, data_dir: data_dir.into() };
+        let linker = Linker { config, data_dir: data_dir.into(), losses: Losses::default() };
         Arc::new(PipeSupervisor {
             catalog,
             linker,

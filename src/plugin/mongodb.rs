@@ -53,7 +53,7 @@ pub static EXTRACTOR: Plugin = Plugin {
     pushes: pushes_nothing,
     open: Open::Extractor(|request, pipe| {
         let target = client::Target::new(&request.connection, &request.config, Some(&pipe))?;
-        let layouts = declared::Layouts::new(&request.connection)?;
+        let layouts = declared::Layouts::new(&request.connection, &request.losses)?;
         Ok(Box::new(extractor::MongoExtractor::new(target, request.config, layouts, pipe, request.options)?))
     }),
     release: nothing_left,

@@ -4,7 +4,7 @@
 
 use super::context::StatementContext;
 use super::error::carry;
-use crate::data::{Payload, TableName, TableVersion, special};
+use crate::data::{Losses, Payload, TableName, TableVersion, special};
 use crate::error::{Error, Kind, Result};
 use crate::link::Linker;
 use crate::plugin::{AnchorKind, AnchorRequest, Chunk, Open, OpenRequest, Plugin, Role, Scanner, Source, Want, registry};
@@ -135,7 +135,7 @@ fn unqualified(e: &Expr) -> Expr {
 /// The plugin of a database's source and what it is opened with.
 pub fn open_request(cx: &StatementContext, database: &str) -> Result<(&'static Plugin, OpenRequest)> {
     let source = cx.source(database).ok_or_else(|| super::context::no_database(database))?;
-    let linker = Linker { config: cx.config.clone(), data_dir: cx.data_dir.as_path().into() };
+    let linker = Linker { config: cx.config.clone(), data_dir: cx.data_dir.as_path().into(), losses: Losses::default() };
     linker.source_request(&source, cx.snapshot.keyring())
 }
 

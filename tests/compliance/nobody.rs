@@ -3,7 +3,7 @@
 
 use super::*;
 use standpipe::config::Origin;
-use standpipe::data::{Column, LogicalType, Position};
+use standpipe::data::{Column, LogicalType, Losses, Position};
 use standpipe::error::{Kind, Result};
 use standpipe::plugin::mongodb::position::Place as MongoPlace;
 use standpipe::plugin::mysql::position::{File, Gtids, Place as MyPlace};
@@ -31,7 +31,7 @@ pub fn request(plugin: &Plugin, port: u16) -> OpenRequest {
     let options = if plugin.role == Role::Source { connection.clone() } else { Options::default().with_defaults(plugin.options) };
     let mut config = Config::default();
     config.set("connect_timeout", TIMEOUT, Origin::CommandLine).expect("valid");
-    OpenRequest { source: Some(Uuid::new_v4()), connection, options, config: Arc::new(config), data_dir: "/".into() }
+    OpenRequest { source: Some(Uuid::new_v4()), connection, options, config: Arc::new(config), data_dir: "/".into(), losses: Losses::default() }
 }
 
 /// It has an address.

@@ -5,7 +5,7 @@ use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use standpipe::config::Config;
-use standpipe::data::{Column, Content, LogicalType, Op, Part, Payload, Rows, TableId, TableName, TableVersion};
+use standpipe::data::{Column, Content, LogicalType, Losses, Op, Part, Payload, Rows, TableId, TableName, TableVersion};
 use standpipe::error::{Kind, Result};
 use standpipe::plugin::mongodb::connector::CONNECTOR;
 use standpipe::plugin::{Begin, Committed, Connector, Flushed, Input, Mark, MarkKind, Open, OpenRequest, Options, PipeRef, Place, Shard, TargetTable, Writer, WriterRole};
@@ -41,6 +41,7 @@ impl Pipe {
             options: options(&self.options).with_defaults(CONNECTOR.options),
             config: Arc::new(Config::default()),
             data_dir: "/".into(),
+            losses: Losses::default(),
         };
         let mut connector = match CONNECTOR.open {
             Open::Connector(open) => open(request, PipeRef { uuid: self.uuid, name: "test".into() }).expect("opens"),

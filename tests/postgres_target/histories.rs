@@ -2,6 +2,7 @@
 
 use super::*;
 use futures::StreamExt;
+use standpipe::data::Losses;
 use standpipe::plugin::local::generator;
 use standpipe::plugin::{AnchorKind, AnchorRequest, Extractor, Limit, Resume, Scanner, Source, Want};
 use std::time::Duration;
@@ -45,7 +46,7 @@ async fn the_target_is_what_the_source_is() {
         let pairs = [("rows", "300"), ("rate", "100000"), ("transactions", "3000"), ("absent-columns", "true")];
         let seed = small.to_string();
         let connection = Options::from_pairs(pairs.into_iter().chain([("seed", seed.as_str())])).with_defaults(generator::SOURCE.options);
-        let shop = Shop(OpenRequest { source: None, options: connection.clone(), connection, config: Arc::new(Config::default()), data_dir: dir.path().to_path_buf() });
+        let shop = Shop(OpenRequest { source: None, options: connection.clone(), connection, config: Arc::new(Config::default()), data_dir: dir.path().to_path_buf(), losses: Losses::default() });
         let mut source = shop.source();
         let named = source.tables(None).await.expect("tables").into_iter().enumerate();
         let tables: Vec<Arc<TargetTable>> = named

@@ -5,7 +5,7 @@ use super::ledger::{Cat, TestLedger};
 use super::source::{SourceState, TestExtractor, TestSource, let_go, plain};
 use super::target::{TargetState, TestConnector};
 use super::{Shared, TABLES, table_name};
-use crate::data::TableId;
+use crate::data::{Losses, TableId};
 use crate::error::Result;
 use crate::pipe::checkpoint::Stage;
 use crate::pipe::ledger::{Wanted, Wish};
@@ -116,6 +116,9 @@ impl Ends for TestEnds {
     }
     fn extractor_options(&self) -> Options {
         Options::default()
+    }
+    fn losses(&self) -> Losses {
+        Losses::default()
     }
     fn source_can(&self) -> Capabilities {
         Capabilities { snapshot: true, changes: true, exact_anchor: self.exact, ..Capabilities::NONE }

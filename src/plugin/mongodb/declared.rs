@@ -1,7 +1,7 @@
 //! The columns that a collection has as a table: `_id` and the whole document, or those that the source's options declare, each with the path of its
 //! value. (`'columns.shop.orders' = 'total numeric from amount.total, placed timestamptz, rest json from *'`)
 
-use crate::data::{Column, LogicalType, TableName, TableVersion};
+use crate::data::{Column, LogicalType, Losses, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Fault, Options};
 use std::collections::BTreeMap;
@@ -41,12 +41,14 @@ pub struct Layout {
     pub columns: Vec<Column>,
     /// Policy.
     pub on_mismatch: OnMismatch,
+    /// Where values that became NULL under it are noted.
+    pub losses: Losses,
 }
 
 impl Layout {
     fn plain() -> Layout {
         let columns = vec![id_column(), Column { nullable: false, ..Column::new("doc", LogicalType::Json, "document", "json") }];
-        Layout { fields: vec![Field::Id, Field::Whole], columns, on_mismatch: OnMismatch::Error }
+        Layout { fields: vec![Field::Id, Field::Whole], columns, on_mismatch: OnMismatch::Error, losses: Losses::default() }
     }
     /// A table version with these columns, keyed by `_id`.
     pub fn version(&self, name: TableName) -> TableVersion {
@@ -70,8 +72,8 @@ pub struct Layouts {
 }
 
 impl Layouts {
-    /// From the options of a source. Errors: `BadOption`.
-    pub fn new(options: &Options) -> Result<Layouts> {
+    /// From the options of a source; `losses` learns of values that became NULL. Errors: `BadOption`.
+    pub fn new(options: &Options, losses: &Losses) -> Result<Layouts> {
         let on_mismatch = match options.get("on-mismatch") {
             Some("null") => OnMismatch::Null,
             Some("text") => OnMismatch::Text,
@@ -79,7 +81,7 @@ impl Layouts {
         };
         let mut declared = BTreeMap::new();
         for (table, text) in options.family("columns") {
-            let layout = read(text, on_mismatch).map_err(|what| bad(table, &what))?;
+            let layout = Layout { losses: losses.clone(), ..read(text, on_mismatch).map_err(|what| bad(table, &what))? };
             declared.insert(table.replace('_', "-").to_ascii_lowercase(), Arc::new(layout));
         }
         Ok(Layouts { plain: Arc::new(Layout::plain()), declared: Arc::new(declared) })
@@ -113,7 +115,7 @@ fn bad(table: &str, what: &str) -> Error {
 
 /// Faults of the declared columns, for CREATE SOURCE.
 pub fn check(options: &Options) -> Vec<Fault> {
-    match Layouts::new(options) {
+    match Layouts::new(options, &Losses::default()) {
         Ok(_) => Vec::new(),
         Err(e) => vec![Fault::missing(format!("{}: {}", e.message(), e.detail().unwrap_or_default()), e.hint().unwrap_or_default())],
     }
@@ -134,7 +136,7 @@ const TYPES: &[(&[&str], LogicalType, &str)] = &[
 ];
 
 fn read(text: &str, on_mismatch: OnMismatch) -> std::result::Result<Layout, String> {
-    let mut layout = Layout { fields: vec![Field::Id], columns: vec![id_column()], on_mismatch };
+    let mut layout = Layout { fields: vec![Field::Id], columns: vec![id_column()], on_mismatch, losses: Losses::default() };
     for item in text.split(',').map(str::trim).filter(|i| !i.is_empty()) {
         let (head, path) = match item.split_once(" from ").or_else(|| item.split_once(" FROM ")) {
             Some((head, path)) => (head.trim(), path.trim()),
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn columns_are_declared_with_paths_and_a_rest() {
         let options = Options::from_pairs([("columns.shop.my-orders", "total numeric from amount.total, placed timestamp with time zone, rest json from *"), ("on-mismatch", "null")]);
-        let layouts = Layouts::new(&options).expect("columns");
+        let layouts = Layouts::new(&options, &Losses::default()).expect("columns");
         let layout = layouts.of(&TableName::new("shop", "my_orders"));
         let path = |p: &[&str]| Field::Path(p.iter().map(|s| s.to_string()).collect());
         assert_eq!(layout.fields, [Field::Id, path(&["amount", "total"]), path(&["placed"]), Field::Rest]);

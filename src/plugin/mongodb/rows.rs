@@ -4,7 +4,7 @@ use super::declared::{Field, Layout, OnMismatch};
 use super::raw::{self, Value, tag};
 use super::types::key_of;
 use super::{id, json};
-use crate::data::{LogicalType, TableVersion};
+use crate::data::{LogicalType, Losses, Lossy, TableId, TableVersion};
 use crate::error::{Error, Kind, Result};
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
@@ -84,8 +84,10 @@ pub struct Documents {
     rows: usize,
     bytes: usize,
     scratch: String,
-    /// Values that were not of their column's type and became NULL.
-    pub mismatched: u64,
+    /// Values that were not of their column's type and became NULL, and where the runtime learns of them.
+    lost: Lossy,
+    losses: Losses,
+    table: TableId,
 }
 
 impl Documents {
@@ -109,7 +111,7 @@ impl Documents {
             None => table.schema.clone(),
             Some(some) => Arc::new(Schema::new(some.iter().map(|&i| table.columns[i].field()).collect::<Vec<_>>())),
         };
-        Ok(Documents { slots, taken, on_mismatch: layout.on_mismatch, schema, rows: 0, bytes: 0, scratch: String::new(), mismatched: 0 })
+        Ok(Documents { slots, taken, on_mismatch: layout.on_mismatch, schema, rows: 0, bytes: 0, scratch: String::new(), lost: Lossy::default(), losses: layout.losses.clone(), table: table.id })
     }
     /// Rows so far.
     pub fn len(&self) -> usize {
@@ -152,7 +154,7 @@ impl Documents {
             match (self.on_mismatch, &slot.logical) {
                 (OnMismatch::Null, _) => {
                     slot.cells.null();
-                    self.mismatched += 1;
+                    self.lost.note(&slot.name, 1, || shown_key(key));
                 }
                 (OnMismatch::Text, LogicalType::Text) => {
                     self.scratch.clear();
@@ -186,6 +188,7 @@ impl Documents {
         let arrays = self.slots.iter_mut().map(|s| s.cells.finish()).collect::<Vec<_>>();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         (self.rows, self.bytes) = (0, 0);
+        self.losses.note(self.table, &std::mem::take(&mut self.lost));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
     }
 }
@@ -194,6 +197,15 @@ fn append_text(cells: &mut Cells, text: &str) {
     match cells {
         Cells::Text(b) => b.append_value(text),
         other => other.null(),
+    }
+}
+
+/// A document's key as messages show it.
+fn shown_key(key: Value<'_>) -> String {
+    let mut text = String::new();
+    match id::write(&mut text, key) {
+        Ok(()) => format!("key (_id) = ({text})"),
+        Err(_) => String::from("a key that can't be read"),
     }
 }
 
@@ -324,15 +336,18 @@ mod tests {
     fn declared_columns_are_filled_from_their_paths() {
         let name = TableName::new("shop", "t");
         let text = "n bigint, total numeric from amount.total, city text from address.city, rest json from *";
-        let layout = Layouts::new(&Options::from_pairs([("columns.shop.t", text), ("on-mismatch", "null")])).expect("columns").of(&name);
+        let losses = Losses::default();
+        let layout = Layouts::new(&Options::from_pairs([("columns.shop.t", text), ("on-mismatch", "null")]), &losses).expect("columns").of(&name);
         let table = layout.version(name);
         let mut rows = Documents::new(&table, &layout, None).expect("a builder");
         let one = doc! { "_id": 1, "n": 5i64, "amount": { "total": "x" }, "address": { "city": "Ulm" }, "more": [1] };
         rows.append(RawDocumentBuf::try_from(&one).expect("bson").as_bytes()).expect("a row");
         let decimal: mongodb::bson::Decimal128 = "1.5E+3".parse().expect("decimal");
         rows.append(RawDocumentBuf::try_from(&doc! { "_id": "a", "amount": { "total": decimal } }).expect("bson").as_bytes()).expect("a row");
-        assert_eq!(rows.mismatched, 1);
         let batch = rows.finish().expect("rows");
+        let lost = losses.take().remove(&table.id).expect("a loss");
+        let shown: Vec<_> = lost.columns().map(|(c, l)| (c, l.values, l.first_key.as_str())).collect();
+        assert_eq!((shown, losses.take().len()), (vec![("total", 1, "key (_id) = (1)")], 0));
         let texts = |c: usize| batch.column(c).as_string::<i32>().iter().map(|t| t.map(str::to_string)).collect::<Vec<_>>();
         assert_eq!(texts(0), [Some("1".into()), Some("a".into())]);
         assert_eq!(texts(2), [None, Some("1500".into())]);

@@ -208,10 +208,6 @@ impl Scan<'_> {
             }
             self.take()?;
         }
-        if self.documents.mismatched > 0 {
-            let n = std::mem::take(&mut self.documents.mismatched);
-            tracing::warn!(table = %self.table.name, values = n, "values that are not of their declared column's type became NULL");
-        }
         if self.documents.len() == 0 { Ok(None) } else { Ok(Some(Payload::Arrow(self.documents.finish()?))) }
     }
     /// Documents of the answer, up to the size of a payload.

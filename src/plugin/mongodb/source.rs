@@ -58,7 +58,7 @@ impl MongoSource {
     /// From checked options.
     pub fn open(request: OpenRequest) -> Result<MongoSource> {
         let target = Target::new(&request.connection, &request.config, None)?;
-        let layouts = Layouts::new(&request.connection)?;
+        let layouts = Layouts::new(&request.connection, &request.losses)?;
         Ok(MongoSource { target, options: request.connection, config: request.config, layouts, client: None })
     }
     fn target_of(&self, pipe: &PipeRef) -> Result<Target> {

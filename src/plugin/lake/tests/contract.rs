@@ -4,7 +4,7 @@ use super::super::connector::{self, LakeConnector};
 use super::super::source::LakeSource;
 use crate::config::Config;
 use crate::data::special::DATE_INFINITY;
-use crate::data::{Column, ColumnChange, Content, LogicalType, OldKeys, Op, Part, Payload, Rows, SchemaChange, TableId, TableName, TableVersion};
+use crate::data::{Column, ColumnChange, Content, LogicalType, Losses, OldKeys, Op, Part, Payload, Rows, SchemaChange, TableId, TableName, TableVersion};
 use crate::error::Kind;
 use crate::plugin::*;
 use arrow::array::*;
@@ -33,6 +33,7 @@ impl Bench {
             options: Options::from_pairs(self.options.iter().copied()).with_defaults(&[shared::CONNECTOR]),
             config: Arc::new(Config::default()),
             data_dir: PathBuf::from(self.dir.path()),
+            losses: Losses::default(),
         }
     }
     fn connector(&self, pipe: Uuid) -> LakeConnector {

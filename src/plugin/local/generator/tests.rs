@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::data::{Payload, TableName, collapse};
+use crate::data::{Losses, Payload, TableName, collapse};
 use crate::plugin::local::generator::source::GeneratorSource;
 use crate::plugin::option::Options;
 use crate::plugin::{AnchorKind, AnchorRequest, OpenRequest, Scanner, Source, Want};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 fn setup(dir: &std::path::Path, pairs: &[(&str, &str)]) -> Arc<Setup> {
     let options = Options::from_pairs(pairs.iter().copied());
-    let request = OpenRequest { source: None, connection: options.clone(), options, config: Arc::new(Config::default()), data_dir: dir.to_path_buf() };
+    let request = OpenRequest { source: None, connection: options.clone(), options, config: Arc::new(Config::default()), data_dir: dir.to_path_buf(), losses: Losses::default() };
     Setup::new(&request).expect("valid options")
 }
 

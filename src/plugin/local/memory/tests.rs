@@ -39,6 +39,7 @@ impl Bench {
             options: Options::from_pairs(self.options.iter().copied()),
             config: Arc::new(Config::default()),
             data_dir: "/".into(),
+            losses: Losses::default(),
         }
     }
     fn connector(&self, pipe: Uuid) -> MemoryConnector {

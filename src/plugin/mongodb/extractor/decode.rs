@@ -320,9 +320,6 @@ impl Decoder {
             if ops.is_empty() {
                 continue;
             }
-            if documents.mismatched > 0 {
-                tracing::warn!(table = %tracked.table.name, values = documents.mismatched, "values that are not of their declared column's type became NULL");
-            }
             let after = documents.finish()?;
             self.parts.push(Part { table: tracked.table.clone(), content: Content::Rows(Rows { ops, after, old_keys: None, present: None, txn }) });
         }
