@@ -22,15 +22,22 @@ struct Pipe {
     options: Vec<(String, String)>,
     config: Config,
     uuid: Uuid,
+    login: Option<[&'static str; 2]>,
 }
 
 impl Pipe {
     fn new(server: &Mysql, options: &[(&str, &str)]) -> Pipe {
         let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Pipe { port: server.port, options, config: Config::default(), uuid: Uuid::new_v4() }
+        Pipe { port: server.port, options, config: Config::default(), uuid: Uuid::new_v4(), login: None }
+    }
+    fn login(self, user: &'static str, password: &'static str) -> Pipe {
+        Pipe { login: Some([user, password]), ..self }
     }
     fn request(&self) -> OpenRequest {
-        let pairs = connection(self.port);
+        let mut pairs = connection(self.port);
+        if let Some([user, password]) = self.login {
+            pairs.extend([("user", user.to_string()), ("password", password.to_string())]);
+        }
         let options = Options::from_pairs(self.options.iter().map(|(k, v)| (k.as_str(), v.as_str()))).with_defaults(CONNECTOR.options);
         OpenRequest { source: None, connection: Options::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str()))), options, config: Arc::new(self.config.clone()), data_dir: "/".into(), losses: Losses::default() }
     }

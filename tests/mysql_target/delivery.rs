@@ -70,6 +70,34 @@ async fn set_up_is_repeatable_and_refuses_what_is_not_ours() {
 }
 
 #[tokio::test]
+async fn rights_that_are_missing_are_named_before_anything_is_written() {
+    for flavour in BOTH {
+        let server = Mysql::start(flavour, &[]).await;
+        server.sql("CREATE USER writer@'127.0.0.1' IDENTIFIED BY 'pw'; GRANT SELECT ON `sho_`.* TO writer@'127.0.0.1'").await;
+        let pipe = Pipe::new(&server, &[]).login("writer", "pw");
+        let table = target(small_table("t"), 1, 1);
+        let refused = async || {
+            let e = pipe.connector().prepare(&[(*table).clone()]).await.expect_err("refused");
+            assert_eq!(e.kind(), Kind::NoRight, "{e}");
+            e.hint().unwrap_or_default().to_string()
+        };
+        assert_eq!(refused().await, "Run GRANT ALL ON `_standpipe`.* TO the target's login.");
+        server.sql("GRANT ALL ON `\\_standpipe`.* TO writer@'127.0.0.1'").await;
+        assert_eq!(refused().await, "Run GRANT INSERT, UPDATE, DELETE, CREATE ON `shop`.* TO the target's login.");
+        server.sql("CREATE TABLE t (id int primary key, a text, b text); GRANT INSERT, DELETE ON shop.t TO writer@'127.0.0.1'").await;
+        assert_eq!(refused().await, "Run GRANT UPDATE ON `shop`.`t` TO the target's login.");
+        server.sql("GRANT UPDATE (a, b) ON shop.t TO writer@'127.0.0.1'; GRANT UPDATE ON shop.t TO writer@'127.0.0.1'").await;
+        pipe.connector().prepare(&[(*table).clone()]).await.expect("nothing is missing");
+        // and these are all that is needed
+        let mut run = pipe.begin(std::slice::from_ref(&table)).await.expect("begins");
+        run.set_up(std::slice::from_ref(&table)).await.expect("sets up");
+        run.change(&table, one(&table, 1)).await.expect("written");
+        run.flush().await.expect("flushed");
+        assert_eq!(contents(&server, "t").await, "(1,a,b)");
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_says_in_the_log_which_pipe_wrote_it() {
     let server = Mysql::mariadb(&[]).await;
     let pipe = Pipe::new(&server, &[]);
