@@ -207,6 +207,13 @@ async fn carry_out(engine: &Arc<Engine>, session: &mut SessionState, snapshot: &
             Output::rows(rows, &tag, notices)
         }
         Action::CreatePipe(new) => Ok(Output::done(tag, create_pipe(engine, session, snapshot, *new).await?)),
+        Action::AddTables(mut write, added) => {
+            if added.validate {
+                write.notices.extend(pipe::reach(engine, snapshot, &added).await?.notices);
+            }
+            let notices = apply(engine, session, &tag, write).await?;
+            Ok(Output::done(tag, notices))
+        }
         Action::ExplainPipe(new) => Output::rows(pipe::explain(engine, snapshot, &new).await?, &tag, new.notices.clone()),
         Action::Wait { pipe, goal, timeout } => Output::rows(wait(engine, session, pipe, goal, timeout).await?, &tag, vec![]),
     }

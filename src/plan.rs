@@ -182,6 +182,8 @@ pub enum Action {
     ShowTables { source: Uuid, available: bool },
     /// CREATE PIPE.
     CreatePipe(Box<NewPipe>),
+    /// ALTER PIPE that adds tables: the change, and the pipe as if it had no others.
+    AddTables(Write, Box<NewPipe>),
     /// EXPLAIN CREATE PIPE, EXPLAIN PIPE.
     ExplainPipe(Box<NewPipe>),
     /// WAIT FOR PIPE.

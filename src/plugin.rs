@@ -242,8 +242,10 @@ pub struct Needs {
     pub inserts_only: bool,
     /// It will be written to (a target).
     pub write: bool,
-    /// The extractor's options, where a pipe is being made.
+    /// The extractor's options, where it is for a pipe.
     pub options: Option<Options>,
+    /// The pipe is being created: what its options name at the source (a slot, a server's number) must be nobody's. Later it may be its own.
+    pub fresh: bool,
 }
 
 /// What kind of anchor.

@@ -64,7 +64,7 @@ async fn look(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Resu
     let tables: Vec<Arc<TableVersion>> = tables.into_iter().map(Arc::new).collect();
     let inserts_only = Operations::new(&options).inserts_only();
     let updates = options.flag("realtime.enable") && !inserts_only;
-    let needs = Needs { changes: options.flag("realtime.enable"), tables: tables.clone(), inserts_only, write: false, options: Some(options) };
+    let needs = Needs { changes: options.flag("realtime.enable"), tables: tables.clone(), inserts_only, write: false, options: Some(options), fresh: pipe.fresh };
     if let Some(e) = failed_findings(&source.check(&needs).await?) {
         return Err(e.at(pipe.position).with_detail(format!("Source \"{}\".", pipe.source.name)));
     }

@@ -22,20 +22,25 @@ pub async fn provision(cx: &Context) -> Result<Position> {
     Ok(book.now.position)
 }
 
+/// What the source must have for these tables is there.
+pub(super) async fn prerequisites(cx: &Context, source: &mut Box<dyn Source>, tables: &[Arc<TableVersion>]) -> Result<()> {
+    let options = cx.ends.extractor_options();
+    let inserts_only = Operations::new(&options).inserts_only();
+    let needs = Needs { changes: cx.options.follows(), tables: tables.to_vec(), inserts_only, write: false, options: Some(options), fresh: false };
+    let findings = source.check(&needs).await?;
+    let Some(error) = failed_findings(&findings) else { return Ok(()) };
+    // A source that does not answer now may answer later: it is for the restart strategy, as with every other connection.
+    let is_away = findings.iter().filter(|f| f.status == FindingStatus::Failed).all(|f| f.check_name == "reachability");
+    Err(if is_away { error.as_kind(Kind::Unreachable) } else { error })
+}
+
 /// PROVISIONING: checks both ends, takes the anchor, and stores it with the tables.
 pub(super) async fn provision_book(cx: &Context, book: &mut Book, source: &mut Box<dyn Source>, connector: &mut Box<dyn Connector>, done: Vec<Done>) -> Result<(Anchor, BTreeSet<TableName>)> {
-    let members: Vec<&PipeTable> = cx.tables.iter().filter(|t| !t.wanted).collect();
+    let members: Vec<&PipeTable> = cx.tables.iter().filter(|t| !t.wanted || done.iter().any(|d| d.table == Some(t.id))).collect();
     let generation = cx.ledger.draw_generation(book.now.generation);
     let versions = fetch(source, &members, generation).await?;
     let (o, options) = (&cx.options, cx.ends.extractor_options());
-    let inserts_only = Operations::new(&options).inserts_only();
-    let needs = Needs { changes: o.follows(), tables: versions.clone(), inserts_only, write: false, options: Some(options.clone()) };
-    let findings = source.check(&needs).await?;
-    if let Some(error) = failed_findings(&findings) {
-        // A source that does not answer now may answer later: it is for the restart strategy, as with every other connection.
-        let is_away = findings.iter().filter(|f| f.status == FindingStatus::Failed).all(|f| f.check_name == "reachability");
-        return Err(if is_away { error.as_kind(Kind::Unreachable) } else { error });
-    }
+    prerequisites(cx, source, &versions).await?;
     let mut shape = cx.shape(true)?;
     let targets = versions.iter().map(|t| Ok(TargetTable::clone(&*shape.target(t, generation, Place::Live)?))).collect::<Result<Vec<_>>>()?;
     let mut wire = BTreeSet::new();
@@ -75,12 +80,20 @@ pub(super) async fn fetch(source: &mut Box<dyn Source>, tables: &[&PipeTable], g
     Ok(found.into_iter().zip(tables).map(|(v, t)| Arc::new(TableVersion { id: t.id, generation, ..v })).collect())
 }
 
-/// RESYNC PIPE of a pipe that is not running, and a snapshot-only run that was cut off: from the beginning, under a new anchor.
+/// RESYNC PIPE of a pipe that is not running, and a snapshot-only run that was cut off: from the beginning, under a new anchor. Gives the requests that this
+/// answers: those for all tables, and where nothing but copies is made, those for some, of which there may be new ones.
 pub(super) fn begin_anew_if_asked(cx: &Context, book: &mut Book) -> Vec<Done> {
-    let asked: Vec<Wanted> = cx.ledger.wanted().into_iter().filter(|w| w.what == Wish::CopyAll).collect();
+    let mut done = Vec::new();
+    for Wanted { id: want, what } in cx.ledger.wanted() {
+        match what {
+            Wish::CopyAll => done.push(Done { want, table: None }),
+            Wish::Copy(tables) if !cx.options.follows() => done.extend(tables.into_iter().map(|t| Done { want, table: Some(t) })),
+            Wish::Copy(_) | Wish::Leave(_) => {}
+        }
+    }
     // A run that ends with its snapshot is not resumed: two instants would not make one.
-    if book.stage != Stage::New && (!asked.is_empty() || !cx.options.follows()) {
+    if book.stage != Stage::New && (!done.is_empty() || !cx.options.follows()) {
         book.begin_anew();
     }
-    asked.iter().map(|w| Done { want: w.id, table: None }).collect()
+    done
 }

@@ -8,7 +8,7 @@ use crate::failpoint::hit;
 use super::intake::Intake;
 use super::ledger::{Note, Structure, Wish};
 use super::restart::Verdict;
-use super::provision::fetch;
+use super::provision::{fetch, prerequisites};
 use super::session::{Context, Ended, Session};
 use super::snapshot::{latest, stage_mark};
 use super::state::TableState;
@@ -210,6 +210,7 @@ impl Session {
         let last = self.book.now.tables.values().map(|m| m.generation).max().unwrap_or(0).max(self.book.now.generation);
         let generation = cx.ledger.draw_generation(last);
         let version = fetch(&mut self.source, &[listed], generation).await?.swap_remove(0);
+        prerequisites(&cx, &mut self.source, std::slice::from_ref(&version)).await.map_err(|e| if e.retry() == Retry::Manual { e.for_table(listed.name.to_string()) } else { e })?;
         let mut shape = cx.shape(false)?;
         let target = shape.target(&version, generation, Place::Stage)?;
         self.connector.prepare(&[TargetTable::clone(&*target)]).await.map_err(|e| e.for_table(listed.name.to_string()))?;
@@ -231,7 +232,7 @@ impl Session {
     }
 
     /// ALTER PIPE ... DROP TABLE: the table leaves the stream, its rows stay at the target.
-    async fn let_go(&mut self, table: TableId, want: uuid::Uuid) -> Result<()> {
+    pub(super) async fn let_go(&mut self, table: TableId, want: uuid::Uuid) -> Result<()> {
         let mut tables = self.book.now.tables.clone();
         let was = tables.remove(&table).is_some();
         let target = if was && self.versions.contains_key(&table) { Some(self.live_target(table)?) } else { None };

@@ -4,7 +4,7 @@
 use super::checkpoint::{Fault, TableMark, Work};
 use crate::failpoint::hit;
 use super::intake::Shape;
-use super::ledger::Note;
+use super::ledger::{Note, Wish};
 use super::session::{Control, Ended, Readers, Session};
 use super::state::{TableEvent, TableState};
 use super::status::Live;
@@ -80,7 +80,7 @@ impl Session {
             self.move_window().await?;
             self.end_snapshot().await?;
             if !self.cx.options.follows() {
-                return Ok(Some(Ended::Completed));
+                return self.complete().await.map(Some);
             }
         }
         Ok(ended)
@@ -220,6 +220,11 @@ impl Session {
         }
         if changed {
             self.flush(self.reached.clone(), self.witness.clone(), BTreeMap::new(), tables, Vec::new()).await?;
+        }
+        for wanted in self.cx.ledger.wanted() {
+            if let Wish::Leave(table) = wanted.what {
+                self.let_go(table, wanted.id).await?;
+            }
         }
         Ok(Ended::Completed)
     }

@@ -3,12 +3,12 @@
 
 use super::checkpoint::{self, Stage, Start, TableMark};
 use super::ledger::{Entry, Note};
-use super::provision::fetch;
-use super::session::Session;
+use super::provision::{fetch, prerequisites};
+use super::session::{PipeTable, Session};
 use super::state::{TableEvent, TableState};
 use super::window::Window;
-use crate::data::TableId;
-use crate::error::{Error, Kind, Result};
+use crate::data::{TableId, TableVersion};
+use crate::error::{Error, Kind, Result, Retry};
 use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Begin, Commit, Resume, Shard, TargetTable};
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ impl Session {
             let is_to_join = wanted.contains(&table.id) && mark.is_none_or(|m| m.state == TableState::Failed);
             let version = match stored.get(&table.id).filter(|_| !is_to_join) {
                 Some(structure) => Arc::new(structure.table(table.id, &table.name, generation)),
-                None => match fetch(&mut self.source, &[table], generation).await {
-                    Ok(mut found) => found.swap_remove(0),
-                    Err(e) if e.kind() == Kind::UndefinedTable && (table.wanted || is_to_join) => {
-                        self.refuse(table.id, &e.for_table(table.name.to_string())).await?;
+                None => match self.present(table, generation, is_to_join).await {
+                    Ok(version) => version,
+                    Err(e) if e.retry() == Retry::Manual && e.table().is_some() && (table.wanted || is_to_join) => {
+                        self.refuse(table.id, &e).await?;
                         continue;
                     }
                     Err(e) => return Err(e),
@@ -37,6 +37,18 @@ impl Session {
             self.versions.insert(table.id, version);
         }
         Ok(())
+    }
+
+    /// A table as it is at the source now. Of one that is to join no changes are asked for before it is known that they can be taken: some systems refuse a
+    /// change whose row they can't tell to whoever asked. An error of the table alone names it.
+    async fn present(&mut self, table: &PipeTable, generation: i64, is_to_join: bool) -> Result<Arc<TableVersion>> {
+        let about = |e: Error| if e.retry() == Retry::Manual { e.for_table(table.name.to_string()) } else { e };
+        let found = fetch(&mut self.source, &[table], generation).await;
+        let found = found.map_err(|e| if e.kind() == Kind::UndefinedTable { about(e) } else { e })?;
+        if is_to_join {
+            prerequisites(&self.cx, &mut self.source, &found).await.map_err(about)?;
+        }
+        found.into_iter().next().ok_or_else(|| Error::internal("a source answered for other tables than it was asked for"))
     }
 
     /// Takes the epoch in the target and reads its marks.

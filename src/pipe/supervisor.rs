@@ -341,7 +341,9 @@ impl PipeSupervisor {
                 Next::Again(tables) => failures = tables,
                 Next::After(delay, error, attempt) => self.retry_later(entry, &ledger, &error, delay, attempt, &mut told).await,
                 Next::Stopped => return Some(ConnectionEvent::Stopped),
-                Next::Completed => return Some(ConnectionEvent::Ended),
+                // what was asked for while it ended has not been done by it
+                Next::Completed if self.desired_version(uuid) <= answered || context.ledger.wanted().is_empty() => return Some(ConnectionEvent::Ended),
+                Next::Completed => {}
                 Next::Failed(error) => {
                     let seen = self.desired_version(uuid);
                     // a START that came before the session had begun, and a RESYNC that it has not carried out, are not answered by how it ended

@@ -25,6 +25,8 @@ pub struct NewPipe {
     pub notices: Vec<Notice>,
     /// Reach both ends first.
     pub validate: bool,
+    /// It is not there yet.
+    pub fresh: bool,
     /// Byte offset of its name, for errors of the whole.
     pub position: usize,
 }
@@ -115,17 +117,22 @@ pub fn explain(s: &ast::ExplainPipe, cx: &Context<'_>) -> Result<Action> {
     let planned = match &s.target {
         ast::ExplainTarget::Create(create) => new_pipe(create, object_name("pipe", &create.name)?, cx)?,
         ast::ExplainTarget::Named(name) => {
-            let pipe = pipe_alter::by_name(name, cx)?;
-            let lost = || Error::internal("a pipe without its source");
-            let source = cx.snapshot.get::<Sources>(&pipe.source).ok_or_else(lost)?;
-            let target = match pipe.target {
-                Target::Source(uuid) => Some(cx.snapshot.get::<Sources>(&uuid).ok_or_else(lost)?),
-                _ => None,
-            };
-            NewPipe { record: pipe.value.clone(), source, target, changes: vec![], notices: vec![], validate: true, position: name.position }
+            known(pipe_alter::by_name(name, cx)?.value.clone(), name.position, cx)?
         }
     };
     Ok(Action::ExplainPipe(Box::new(planned)))
+}
+
+/// A pipe that is there, as something to be reached.
+pub fn known(record: Pipe, position: usize, cx: &Context<'_>) -> Result<NewPipe> {
+    let lost = || Error::internal("a pipe without its source");
+    let source = cx.snapshot.get::<Sources>(&record.source).ok_or_else(lost)?;
+    let target = match record.target {
+        Target::Source(uuid) => Some(cx.snapshot.get::<Sources>(&uuid).ok_or_else(lost)?),
+        _ => None,
+    };
+    let validate = record.runtime.get("validate").and_then(|v| v.plain()) != Some("false");
+    Ok(NewPipe { record, source, target, changes: vec![], notices: vec![], validate, fresh: false, position })
 }
 
 fn new_pipe(s: &ast::CreatePipe, name: String, cx: &Context<'_>) -> Result<NewPipe> {
@@ -194,7 +201,7 @@ fn new_pipe(s: &ast::CreatePipe, name: String, cx: &Context<'_>) -> Result<NewPi
     changes.push(Change::require::<Sources>(&source.uuid, Expect::Version(source.version)));
     changes.extend(target_source.iter().map(|t| Change::require::<Sources>(&t.uuid, Expect::Version(t.version))));
     let validate = runtime_options.flag("validate");
-    Ok(NewPipe { record, source, target: target_source, changes, notices: g.notices, validate, position: s.name.position })
+    Ok(NewPipe { record, source, target: target_source, changes, notices: g.notices, validate, fresh: true, position: s.name.position })
 }
 
 /// The value of an option that names a plugin or a source, under any of its keys.

@@ -144,7 +144,13 @@ pub fn alter(s: &ast::AlterPipe, cx: &Context<'_>) -> Result<Action> {
     if new.desired == Desired::Running && !s.actions.iter().all(|a| matches!(a, ast::AlterPipeAction::Rename(_))) {
         new.desired_version += 1;
     }
-    Ok(put(&old, new, vec![], cx))
+    let added: Vec<_> = new.want.iter().skip(old.want.len()).filter_map(|w| if let Request::AddTable { table } = &w.request { Some(table.clone()) } else { None }).collect();
+    let position = s.name.position;
+    let alone = Pipe { tables: added, ..new.clone() };
+    match put(&old, new, vec![], cx) {
+        Action::Write(write) if !alone.tables.is_empty() => Ok(Action::AddTables(write, Box::new(super::pipe::known(alone, position, cx)?))),
+        action => Ok(action),
+    }
 }
 
 /// The clause a part names, with its option tables and the prefixes that may be left out.

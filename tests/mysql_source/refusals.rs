@@ -5,7 +5,7 @@ use crate::support::mysql::session;
 use standpipe::plugin::{Finding, FindingStatus, Needs};
 
 async fn findings(pipe: &Pipe, tables: &[Arc<TableVersion>]) -> Vec<Finding> {
-    pipe.source().check(&Needs { changes: true, tables: tables.to_vec(), options: Some(pipe.options.clone()), ..Needs::default() }).await.expect("findings")
+    pipe.source().check(&Needs { changes: true, tables: tables.to_vec(), options: Some(pipe.options.clone()), fresh: true, ..Needs::default() }).await.expect("findings")
 }
 
 fn failed(findings: &[Finding]) -> Vec<&str> {
@@ -66,7 +66,7 @@ async fn foreign_keys_that_change_rows_are_named() {
         let all = findings(&pipe, &tables).await;
         assert_eq!(failed(&all), ["foreign_key"; 3], "{flavour:?} {all:?}");
         assert!(failed(&findings(&pipe, &tables[..2]).await).is_empty());
-        let inserts = Needs { changes: true, tables: tables.clone(), inserts_only: true, options: Some(pipe.options.clone()), ..Needs::default() };
+        let inserts = Needs { changes: true, tables: tables.clone(), inserts_only: true, options: Some(pipe.options.clone()), fresh: true, ..Needs::default() };
         assert!(failed(&pipe.source().check(&inserts).await.expect("findings")).is_empty());
     }
 }

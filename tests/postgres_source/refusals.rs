@@ -145,7 +145,7 @@ async fn a_publication_that_leaves_something_out_is_refused() {
     for (name, check) in [("few", Some("publication_operations")), ("part", Some("publication_filters")), ("narrow", Some("publication_filters")), ("whole", None)] {
         let pipe = Pipe::new(&server, &[("publication-name", name)]);
         let tables = pipe.tables(&["t"]).await;
-        let needs = Needs { changes: true, tables: tables.clone(), options: Some(pipe.options.clone()), ..Needs::default() };
+        let needs = Needs { changes: true, tables: tables.clone(), options: Some(pipe.options.clone()), fresh: true, ..Needs::default() };
         let findings = pipe.source().check(&needs).await.expect("findings");
         assert_eq!(failed(&findings), check.into_iter().collect::<Vec<_>>(), "{name}: {findings:#?}");
         let begun = pipe.try_anchor(AnchorKind::Durable, &tables, 0).await;
@@ -153,7 +153,7 @@ async fn a_publication_that_leaves_something_out_is_refused() {
     }
     // what is published without deletes is enough for a pipe without them
     let pipe = Pipe::new(&server, &[("publication-name", "few"), ("exclusion", "data.delete")]);
-    let needs = Needs { changes: true, tables: pipe.tables(&["t"]).await, options: Some(pipe.options.clone()), ..Needs::default() };
+    let needs = Needs { changes: true, tables: pipe.tables(&["t"]).await, options: Some(pipe.options.clone()), fresh: true, ..Needs::default() };
     assert_eq!(failed(&pipe.source().check(&needs).await.expect("findings")), [""; 0]);
 }
 
@@ -167,7 +167,7 @@ async fn checks_find_everything_at_once() {
     server.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE nokey (a int); CREATE TABLE n (id int PRIMARY KEY); ALTER TABLE n REPLICA IDENTITY NOTHING; CREATE UNLOGGED TABLE u (id int PRIMARY KEY); CREATE VIEW v AS SELECT 1; CREATE ROLE weak LOGIN PASSWORD 'secret'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO weak").await;
     let mut pipe = Pipe::new(&server, &[]);
     let tables = pipe.tables(&["t", "nokey", "n", "u", "v"]).await;
-    let needs = Needs { changes: true, tables, options: Some(pipe.options.clone()), ..Needs::default() };
+    let needs = Needs { changes: true, tables, options: Some(pipe.options.clone()), fresh: true, ..Needs::default() };
     let findings = pipe.source().check(&needs).await.expect("findings");
     assert_eq!(failed(&findings), ["wal_level", "free_slots", "key", "replica_identity", "table_kind", "table_kind"], "{findings:#?}");
     assert!(findings.iter().any(|f| f.hint.contains("ALTER SYSTEM SET wal_level = 'logical'")));

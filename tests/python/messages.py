@@ -80,6 +80,27 @@ def walk(b):
         say(f"{pipe}: {shown}")
 
 
+def joining(b):
+    """A table whose changes can't be taken is not asked for: PostgreSQL would refuse its updates from then on."""
+    b.straight.execute("create table keyless (id int, v text); insert into keyless values (1, 'one')")
+    b.sp("sync tables from source src")
+    add = "alter pipe {} add table public.keyless"
+    said = b.refused(add.format("walk"))
+    b.report.must("what is missing is said at once", "public.keyless has no key" in said and "ADD PRIMARY KEY" in said, said)
+    b.sp("create pipe lax with extractor ('source-name' = 'src', 'tables' = 'public.target_check') with connector ('connector' = 'do-nothing-connector') "
+         "with runtime (start = true, validate = false)")
+    b.sp("wait for pipe lax timeout '60 s'")
+    b.sp(add.format("lax"))
+    said, deadline = "", time.time() + 30
+    while not said and time.time() < deadline:
+        time.sleep(0.2)
+        said = b.sp("select detail from standpipe.pipe_exceptions where pipe = 'lax'")
+    b.report.must("what is missing is found all the same", "public.keyless has no key" in said, said)
+    b.straight.execute("update keyless set v = 'two'")
+    left = b.sp("select count(*) from standpipe.pipe_tables where pipe = 'lax' and table_name = 'public.keyless'")
+    b.report.must("the request is gone", left == "0", left)
+
+
 def flood(b, seconds):
     """An end that is gone: the log says so once, not once per attempt."""
     b.straight.execute("create table going (id int primary key, v text); insert into going values (1, 'one')")
@@ -116,6 +137,7 @@ def main():
     try:
         b.serve()
         walk(b)
+        joining(b)
         flood(b, a.seconds)
     finally:
         b.end()

@@ -115,7 +115,7 @@ async fn changes(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<(
     out.must("binlog_row_value_options", partial.is_empty(), if partial.is_empty() { "none" } else { partial }, "none: parts of JSON values can't be carried", set("binlog_row_value_options", "''"));
     retention(&all, out);
     replica(wire, &all, out).await?;
-    server_ids(wire, &all, needs.options.as_ref(), out).await?;
+    server_ids(wire, &all, needs.options.as_ref().filter(|_| needs.fresh), out).await?;
     rights(wire, needs, out).await?;
     log_filter(wire, needs, out).await?;
     // MySQL 9.6 can do cascades where they are logged

@@ -96,7 +96,7 @@ async fn changes(session: &Session, needs: &Needs, out: &mut Findings) -> Result
     } else if !needs.tables.is_empty() {
         owned(session, needs, out).await?;
     }
-    if let Some(name) = options.get("slot-name") {
+    if let Some(name) = options.get("slot-name").filter(|_| needs.fresh) {
         let slot = session.query_opt("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name]).await;
         let there = slot.map_err(failed("could not look for the replication slot"))?.is_some();
         out.must("slot_name", !there, if there { format!("slot \"{name}\" exists") } else { "free".into() }, "a name that is free", "Choose another slot-name, or drop the slot if nothing uses it.");
