@@ -94,6 +94,18 @@ async fn rights_that_are_missing_are_named_before_anything_is_written() {
         run.change(&table, one(&table, 1)).await.expect("written");
         run.flush().await.expect("flushed");
         assert_eq!(contents(&server, "t").await, "(1,a,b)");
+        // for a new copy neither
+        let stage = TargetTable { place: Place::Stage, ..(*table).clone() };
+        pipe.connector().prepare(&[stage]).await.expect("nothing is missing");
+        // rights of everybody, and of the same user elsewhere, count too
+        server.sql("REVOKE ALL PRIVILEGES, GRANT OPTION FROM writer@'127.0.0.1'; GRANT SELECT, INSERT, DELETE ON shop.t TO writer@'127.0.0.1'").await;
+        server.sql("GRANT ALL ON `\\_standpipe`.* TO writer@'127.0.0.1'").await;
+        assert_eq!(refused().await, "Run GRANT UPDATE ON `shop`.`t` TO the target's login.");
+        server.sql("CREATE USER writer@'%' IDENTIFIED BY 'other'; GRANT UPDATE, CREATE ON shop.* TO writer@'%'").await;
+        pipe.connector().prepare(&[(*table).clone()]).await.expect("nothing is missing");
+        server.sql("DROP TABLE t").await;
+        pipe.connector().prepare(&[(*table).clone()]).await.expect("nothing is missing");
+        assert_eq!(server.value("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop'").await.as_deref(), Some("0"));
     }
 }
 

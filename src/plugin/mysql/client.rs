@@ -135,7 +135,7 @@ pub(super) fn pinned_settings(access: Access, mariadb: bool, version: u32, lock_
     let lock = lock_timeout.as_secs().clamp(1, 31_536_000);
     let mode = "STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO";
     let mut sql = format!(
-        "SET NAMES utf8mb4; SET SESSION time_zone = '+00:00', sql_mode = '{mode}', autocommit = 1, sql_select_limit = DEFAULT, sql_safe_updates = 0, \
+        "SET NAMES utf8mb4; SET SESSION time_zone = '+00:00', sql_mode = '{mode}', autocommit = 1, sql_select_limit = DEFAULT, sql_safe_updates = 0, sql_quote_show_create = 1, \
          net_write_timeout = {PATIENCE_SECONDS}, net_read_timeout = {PATIENCE_SECONDS}, wait_timeout = {PATIENCE_SECONDS}, lock_wait_timeout = {lock}"
     );
     match (mariadb, version) {

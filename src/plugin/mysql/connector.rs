@@ -9,6 +9,7 @@ mod apply;
 mod details;
 mod marks;
 mod prepare;
+mod rights;
 mod shape;
 mod structure;
 mod writer;

@@ -35,6 +35,10 @@ impl Grants {
         rows.into_iter().filter_map(|r| r.into_iter().next().flatten()).for_each(|line| out.read(&line));
         Ok(out)
     }
+    /// May do everything.
+    pub fn everything() -> Grants {
+        Grants { list: vec![Grant { rights: vec!["ALL PRIVILEGES".into()], on: Object::Everything }], by_role: false }
+    }
     fn read(&mut self, line: &str) {
         let Some(rest) = line.strip_prefix("GRANT ") else { return };
         match outside(rest, " ON ") {

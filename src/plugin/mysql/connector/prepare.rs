@@ -2,11 +2,11 @@
 
 use super::super::client::{ident, literal, qualified};
 use super::super::ddl::{self, Abilities};
-use super::super::grants::Grants;
 use super::super::server::variables;
-use super::super::types::{OWN, fact, is_native};
+use super::super::types::{fact, is_native};
 use super::super::wire::Wire;
 use super::details::{Details, details, everything, is_folded};
+use super::rights::Rights;
 use super::{Settings, marks};
 use crate::data::{Column, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
@@ -235,51 +235,19 @@ async fn check_log(wire: &mut Wire) -> Result<()> {
     Err(e.with_detail("binlog_format is STATEMENT there.").with_hint("SET GLOBAL binlog_format = 'ROW' at the target."))
 }
 
-/// The login may keep the marks. Rights that come by a role are not known: the server says so at the first statement then.
-fn check_marks(grants: &Grants) -> Result<()> {
-    let missing: Vec<&str> = WRITING.iter().chain(&["CREATE", "DROP"]).filter(|r| !grants.on_database(r, OWN)).copied().collect();
-    if missing.is_empty() || grants.by_role() {
-        return Ok(());
-    }
-    let e = Error::new(Kind::NoRight, format!("the login lacks {} on database {OWN} of the target, which is for the pipes' marks", missing.join(", ")));
-    Err(e.with_hint(format!("Run GRANT ALL ON `{OWN}`.* TO the target's login.")))
-}
-
-/// What the login may not do with a table.
-fn check_rights(grants: &Grants, t: &TargetTable, prepared: &Prepared, o: &mut Obstacles) -> Result<()> {
-    let made = prepared.statements.iter().any(|s| s.starts_with("CREATE TABLE"));
-    let define: &[&str] = match (made, prepared.exists) {
-        (true, true) => &["CREATE", "DROP"],
-        (true, false) => &["CREATE"],
-        (false, _) => &[],
-    };
-    let missing: Vec<&str> = WRITING.iter().chain(define).filter(|r| !grants.on_table(r, &t.target)).copied().collect();
-    if !missing.is_empty() {
-        let missing = missing.join(", ");
-        let (what, on) = if made { (format!("database {}", t.target.schema), format!("{}.*", ident(&t.target.schema)?)) } else { (format!("table {}", t.target), qualified(&t.target)?) };
-        o.add(Kind::NoRight, format!("the login lacks {missing} on {what} of the target"), &format!("Run GRANT {missing} ON {on} TO the target's login."));
-    }
-    Ok(())
-}
-
-/// What a pipe does to rows.
-const WRITING: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
-
 /// The answer to `Connector::prepare`.
 pub async fn prepare(wire: &mut Wire, pipe: Uuid, tables: &[TargetTable], settings: &Settings) -> Result<Vec<Prepared>> {
     check_log(wire).await?;
-    let grants = Grants::of(wire).await?;
-    check_marks(&grants)?;
+    let rights = Rights::of(wire).await?;
+    rights.check_marks(wire).await?;
     let survey = Survey::take(wire, pipe, tables, settings).await?;
     let (mut out, mut obstacles) = (Vec::new(), Vec::new());
     for t in tables {
         let (prepared, faults) = survey.plan(t, settings)?;
         obstacles.extend(faults);
-        if !grants.by_role() {
-            let mut lacking = Obstacles::of(&t.table.name);
-            check_rights(&grants, t, &prepared, &mut lacking)?;
-            obstacles.extend(lacking.list);
-        }
+        let mut lacking = Obstacles::of(&t.table.name);
+        rights.check(wire, t, survey.table(&t.target), &prepared, &settings.policies, &mut lacking).await?;
+        obstacles.extend(lacking.list);
         out.push(prepared);
     }
     match obstacles_error(obstacles) {
