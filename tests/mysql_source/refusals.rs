@@ -30,9 +30,10 @@ async fn each_missing_prerequisite_is_named() {
     let server = Mysql::mariadb(&[]).await;
     server.sql("CREATE TABLE t (id int primary key); CREATE TABLE nokey (a int); CREATE TABLE my (a int primary key) ENGINE = MyISAM; CREATE VIEW v AS SELECT 1 AS a").await;
     server.sql("CREATE TABLE g (a int primary key, b varchar(9) character set gbk)").await;
+    server.sql("CREATE TABLE e (a int primary key, b enum('\u{1f600}'), c enum('?') character set latin1) character set utf8mb4; CREATE TABLE n (a int primary key, c set('x', '?') character set utf8)").await;
     let pipe = Pipe::new(&server, &[("server-id", "1")]);
-    let tables = pipe.tables(&["t", "nokey", "my", "v", "g"]).await;
-    assert_eq!(failed(&findings(&pipe, &tables).await), ["server_id_clash", "key", "table_engine", "table_kind", "charset"]);
+    let tables = pipe.tables(&["t", "nokey", "my", "v", "g", "e", "n"]).await;
+    assert_eq!(failed(&findings(&pipe, &tables).await), ["server_id_clash", "key", "table_engine", "table_kind", "charset", "labels"]);
     let pipe = Pipe::new(&server, &[]);
     let one = &tables[..1];
     for (set, reset, name) in [

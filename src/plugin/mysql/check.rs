@@ -4,7 +4,7 @@ use super::charset;
 use super::client::{Access, Target, literal, server_code};
 use super::grants::Grants;
 use super::server::{self, lacks_right, variables};
-use super::types::{Carriage, MyType, OWN, Wanted, fact, tables};
+use super::types::{Carriage, MyType, OWN, Wanted, fact, tables, unclear_label};
 use super::wire::Wire;
 use crate::data::{TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
@@ -292,3 +292,6 @@ fn table_needs(table: &TableVersion, inserts_only: bool, out: &mut Findings) {
         out.must("key", false, format!("{name} has no key"), "a primary key or a unique index over columns that are NOT NULL", hint);
     }
 }
+        if let Some(e) = unclear_label(column) {
+            return out.must("labels", false, format!("{name}: {}", e.message()), "labels that the catalog shows as they are", e.hint().unwrap_or_default());
+        }

@@ -137,6 +137,17 @@ pub(super) fn closing(text: &str) -> Option<usize> {
     None
 }
 
+/// A label of an enum or set that may be another one: the catalog, which is in three bytes a character, shows `?` for every character beyond them. The column's
+/// character set says whether it can have such. (MySQL manual, The utf8mb3 Character Set)
+pub fn unclear_label(column: &Column) -> Option<Error> {
+    let (MyType::Enum(labels) | MyType::Set(labels)) = MyType::parse(&column.native) else { return None };
+    let narrow = column.native.split(" CHARACTER SET ").nth(1).is_some_and(|set| !set.starts_with("utf8mb4") && !set.starts_with("utf16") && !set.starts_with("utf32"));
+    let label = labels.iter().find(|l| l.contains('?')).filter(|_| !narrow)?;
+    let e = Error::new(Kind::NotSupported, format!("label '{label}' of column \"{}\" can't be told from others in the change log", column.name));
+    let e = e.with_detail("The server's catalog shows ? for every character of four bytes, and the log has the label's number alone.");
+    Some(e.with_hint("Give the label another name or the column a character set of at most three bytes (utf8mb3), leave the table out, or copy it with realtime.enable = false."))
+}
+
 /// The labels of an enum or set: quoted, a quote doubled; some signs stand behind a backslash, whatever the session's mode is.
 fn labels(mut text: &str) -> Vec<String> {
     let mut out = Vec::new();

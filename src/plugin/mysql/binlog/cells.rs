@@ -5,7 +5,7 @@ use super::super::charset::Charset;
 use super::super::client::malformed;
 use super::super::column::{ColumnBuilder, Shape};
 use super::super::moment::Moment;
-use super::super::types::MyType;
+use super::super::types::{MyType, unclear_label};
 use super::super::wire::packet::Reader;
 use super::{inet6, json};
 use super::table_map::{LogColumn, kind};
@@ -78,6 +78,9 @@ impl Cell {
     /// The reader for a column that the log has as `log` and the catalog as `column`.
     pub fn compile(log: LogColumn, unsigned: Option<bool>, column: &Column, charsets: &Charsets) -> Result<Cell, Misfit> {
         let my = MyType::parse(&column.native);
+        if let Some(e) = unclear_label(column) {
+            return Err(Misfit::Unreadable(e));
+        }
         let length = length(log)?;
         let meta = log.meta;
         let digits = meta.min(6) as u8;
