@@ -9,7 +9,7 @@ from decimal import Decimal
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from servers import PASSWORD, Mariadb, Mongo, Postgres, Standpipe, free_port, scratch
 
-TARGETS = ("pg", "maria", "mongo", "lake")
+TARGETS = ("pg", "maria", "mysql", "mongo", "lake")
 # Rows of a block: where its ids begin, and what becomes of them.
 SNAPSHOT, INSERTED, UPDATED, CHANGED, DELETED, AGAIN = 1, 1001, 2001, 3001, 4001, 5001
 
@@ -94,7 +94,7 @@ TYPES += [
     ("blob", ["x'00ff275c0a'", "''", "repeat(x'00ff', 20000)", "x'6100'"], "bytes", ""),
     ("tinyblob", ["x'00'", "x'ff'"], "bytes", ""), ("mediumblob", ["repeat(x'ff00', 60000)"], "bytes", ""), ("longblob", ["x'00'"], "bytes", ""),
     ("enum('a','it''s','','A b',',')", ["'a'", "'it''s'", "3", "'A b'", "','"], "text", "key"),
-    ("enum('x','y')", ["0", "'y'", "1"], "text", "maria:fail alone nolossy"),
+    ("enum('x','y')", ["0", "'y'", "1"], "text", "maria:fail mysql:fail alone nolossy"),
     ("enum('a\\\\b','c\\nd','é')", ["1", "2", "3"], "text", "key alone"),
     ("enum('1','2','0')", ["'1'", "'0'", "'2'"], "text", "key"),
     ("set('x','y','z')", ["'z,x'", "''", "'x,y,z'", "'y'"], "text", "key"),
@@ -166,7 +166,7 @@ def canonical(kind, s):
         if s.endswith(" BC"):
             # before year 1 comes year 0
             year, rest = s.removesuffix(" BC").removesuffix("+00").split("-", 1)
-            s = f"{int(year) - 1:04}-{rest}"
+            s = f"{1 - int(year):04}-{rest}"
         return clock(s) if kind == "datetime" else s
     if kind == "time":
         return clock(s)
@@ -469,13 +469,13 @@ def after(t):
 SESSION = "set names utf8mb4; set sql_mode = ''; set time_zone = '+00:00';\n"
 
 
-def at_mysql(server, database, tables):
+def at_mysql(server, database, tables, label=None):
     """Rows of tables as a MySQL or MariaDB says them: {table: {id: {column: canonical}}}."""
     out = {t.name: {} for t in tables}
     for t in tables:
-        label = "n" if t.key else "id"
+        of = label or ("n" if t.key else "id")
         try:
-            shown = server.sql(database, f"{SESSION}select {', '.join([label] + [c.words() for c in t.columns])}, '.' from {t.name}")
+            shown = server.sql(database, f"{SESSION}select {', '.join([of] + [c.words() for c in t.columns])}, '.' from {t.name}")
         except subprocess.CalledProcessError as e:
             out[t.name] = words(e)
             continue
@@ -543,7 +543,14 @@ class Bench:
         self.maria.sql("", "create database crossing character set utf8mb4; create database target character set utf8mb4")
         self.source("to_pg", f"type = 'postgres', host = '127.0.0.1', port = {self.pg.port}, database = 'crossing', user = 'postgres'")
         self.source("to_maria", f"type = 'mysql', host = '127.0.0.1', port = {self.maria.port}, database = 'target', user = 'root', password = '{PASSWORD}', sslmode = 'disable'")
+        if "mysql56" in self.servers:
+            self.servers["mysql56"].sql("", "create database target character set utf8mb4")
+            self.source("to_mysql", f"type = 'mysql', host = '127.0.0.1', port = {self.servers['mysql56'].port}, database = 'target', user = 'root', password = '{PASSWORD}', sslmode = 'disable'")
         self.source("to_mongo", f"type = 'mongodb', host = '127.0.0.1', port = {self.mongo.port}, database = 'target'")
+
+    def targets(self):
+        """Those that there are servers of."""
+        return [t for t in TARGETS if t != "mysql" or "mysql56" in self.servers]
 
     def stop(self):
         if self.standpipe:
@@ -588,8 +595,8 @@ class Bench:
 
     def at(self, target, place, tables):
         """What a target has: of PostgreSQL by itself, of the lake by Standpipe's own SQL."""
-        if target == "maria":
-            return at_mysql(self.maria, place, tables)
+        if target in ("maria", "mysql"):
+            return at_mysql(self.servers["mysql56" if target == "mysql" else target], place, tables)
         if target == "mongo":
             return at_mongo(self.mongo, place, tables)
         if target == "lake":
@@ -635,7 +642,7 @@ class Crossing:
         b.source(f"{self.name}_zero", options + ", \"zero-dates\" = 'text'")
         for source in (self.name, f"{self.name}_zero"):
             b.make(f"sync tables from source {source}")
-        for target in TARGETS:
+        for target in self.bench.targets():
             of = {r: [t for t in self.tables if t.refusal(target) == r] for r in ("", "create", "fail")}
             self.checks.append((self.made("exact", target, of[""]), ""))
             # what the source has not is said before what the target has not
@@ -885,7 +892,7 @@ class Documents:
         self.put("deep", "insert_one", document(("_id", i32(SNAPSHOT)), ("v", i32(1))))
         b.source("documents", f"type = 'mongodb', host = '127.0.0.1', port = {b.mongo.port}, database = 'bson'")
         b.make("sync tables from source documents")
-        for target in TARGETS:
+        for target in b.targets():
             name = f"documents_{target}"
             b.pipe(name, "documents", target, "bson_copy", ["bson.docs", "bson.ids", "bson.deep"])
             self.pipes.append((name, target))
@@ -948,8 +955,8 @@ class Documents:
     def shown(self, target, collection):
         """`_id` and `doc` as texts."""
         import psycopg
-        if target == "maria":
-            lines = self.bench.maria.sql("bson_copy", f"{SESSION}select hex(_id), hex(doc) from {collection}")
+        if target in ("maria", "mysql"):
+            lines = self.bench.servers["mysql56" if target == "mysql" else target].sql("bson_copy", f"{SESSION}select hex(_id), hex(doc) from {collection}")
             return [tuple(bytes.fromhex(x).decode() for x in line.split("\t")) for line in lines.splitlines()]
         place = {"pg": "bson_copy", "lake": "bson_copy", "select": "bson"}[target]
         connect = {"pg": lambda: psycopg.connect(self.bench.pg.url("crossing")), "lake": lambda: self.bench.wire("standpipe"), "select": lambda: self.bench.wire("documents")}[target]
@@ -965,7 +972,9 @@ def run(binary, root, only):
         bench.start(only)
         say("servers are ready")
         crossings = [Crossing(bench, name, bench.servers[name]) for name in ("maria", "mysql56") if name in only]
-        crossings += [Documents(bench)] if "mongo" in only else []
+        if "mongo" in only:
+            from declared import Declared
+            crossings += [Documents(bench), Declared(bench)]
         for phase, done in (("snapshot", "snapshots are done"), ("changes", "changes are there"), ("compare", "all is compared")):
             with concurrent.futures.ThreadPoolExecutor(len(crossings)) as pool:
                 list(pool.map(lambda c: getattr(c, phase)(), crossings))

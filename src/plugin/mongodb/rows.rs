@@ -278,7 +278,8 @@ fn cell(slot: &mut Slot, v: Value<'_>, scratch: &mut String) -> Result<bool> {
         Cells::Int32(b) => v.as_whole().and_then(|n| i32::try_from(n).ok()).map(|n| b.append_value(n)),
         Cells::Int64(b) => v.as_whole().map(|n| b.append_value(n)),
         Cells::Float64(b) => v.as_f64().or_else(|| v.as_whole().filter(|n| n.unsigned_abs() <= 1 << 53).map(|n| n as f64)).map(|d| b.append_value(d)),
-        Cells::Bytes(b) => v.as_binary().map(|(_, bytes)| b.append_value(bytes)),
+        // the old subtype has its length once more in front
+        Cells::Bytes(b) => v.as_binary().map(|(subtype, bytes)| b.append_value(if subtype == 2 { bytes.get(4..).unwrap_or_default() } else { bytes })),
         Cells::Uuid(b) => match v.as_binary() {
             Some((4, bytes)) => b.append_value(bytes).ok(),
             _ => None,
