@@ -246,6 +246,8 @@ pub struct Needs {
     pub options: Option<Options>,
     /// The pipe is being created: what its options name at the source (a slot, a server's number) must be nobody's. Later it may be its own.
     pub fresh: bool,
+    /// The tables are to join a pipe: what is found is about them alone, and a source that can't be asked is an error of its kind, not a finding.
+    pub joining: bool,
 }
 
 /// What kind of anchor.

@@ -64,7 +64,7 @@ async fn look(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Resu
     let tables: Vec<Arc<TableVersion>> = tables.into_iter().map(Arc::new).collect();
     let inserts_only = Operations::new(&options).inserts_only();
     let updates = options.flag("realtime.enable") && !inserts_only;
-    let needs = Needs { changes: options.flag("realtime.enable"), tables: tables.clone(), inserts_only, write: false, options: Some(options), fresh: pipe.fresh };
+    let needs = Needs { changes: options.flag("realtime.enable"), tables: tables.clone(), inserts_only, write: false, options: Some(options), fresh: pipe.fresh, joining: false };
     if let Some(e) = failed_findings(&source.check(&needs).await?) {
         return Err(e.at(pipe.position).with_detail(format!("Source \"{}\".", pipe.source.name)));
     }
@@ -119,7 +119,7 @@ fn name_end(e: Error, end: &str, name: &str) -> Error {
     if matches!(e.kind(), Kind::Unreachable | Kind::ConnectionLost) {
         let has_hint = e.hint().is_some();
         let e = e.with_detail(format!("It is the pipe's {end}, \"{name}\"."));
-        return if has_hint { e } else { e.with_hint(format!("TEST SOURCE {name} shows what is wrong; 'validate' = 'false' in WITH RUNTIME creates the pipe all the same.")) };
+        return if has_hint { e } else { e.with_hint(format!("TEST SOURCE {name} shows what is wrong; a pipe with 'validate' = 'false' in WITH RUNTIME takes it all the same.")) };
     }
     e
 }

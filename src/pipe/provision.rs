@@ -5,7 +5,7 @@ use crate::failpoint::hit;
 use super::ledger::{Entry, Note, Structure, Wanted, Wish};
 use super::session::{Context, PipeTable};
 use super::state::TableState;
-use crate::data::{Position, TableName, TableVersion};
+use crate::data::{Position, TableId, TableName, TableVersion};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::policy::Operations;
 use crate::plugin::{Anchor, AnchorKind, AnchorRequest, Connector, FindingStatus, Needs, Place, Source, TargetTable, failed_findings};
@@ -22,11 +22,17 @@ pub async fn provision(cx: &Context) -> Result<Position> {
     Ok(book.now.position)
 }
 
-/// What the source must have for these tables is there.
-pub(super) async fn prerequisites(cx: &Context, source: &mut Box<dyn Source>, tables: &[Arc<TableVersion>]) -> Result<()> {
+/// Tables that a pipe which only copies lets go of: they are not copied once more.
+pub(super) fn leaving(cx: &Context) -> BTreeSet<TableId> {
+    let leave = |w: Wanted| if let Wish::Leave(table) = w.what { Some(table) } else { None };
+    if cx.options.follows() { BTreeSet::new() } else { cx.ledger.wanted().into_iter().filter_map(leave).collect() }
+}
+
+/// What the source must have is there: for the whole pipe, or for tables that are to join it.
+pub(super) async fn prerequisites(cx: &Context, source: &mut Box<dyn Source>, tables: &[Arc<TableVersion>], joining: bool) -> Result<()> {
     let options = cx.ends.extractor_options();
     let inserts_only = Operations::new(&options).inserts_only();
-    let needs = Needs { changes: cx.options.follows(), tables: tables.to_vec(), inserts_only, write: false, options: Some(options), fresh: false };
+    let needs = Needs { changes: cx.options.follows(), tables: tables.to_vec(), inserts_only, write: false, options: Some(options), fresh: false, joining };
     let findings = source.check(&needs).await?;
     let Some(error) = failed_findings(&findings) else { return Ok(()) };
     // A source that does not answer now may answer later: it is for the restart strategy, as with every other connection.
@@ -36,11 +42,13 @@ pub(super) async fn prerequisites(cx: &Context, source: &mut Box<dyn Source>, ta
 
 /// PROVISIONING: checks both ends, takes the anchor, and stores it with the tables.
 pub(super) async fn provision_book(cx: &Context, book: &mut Book, source: &mut Box<dyn Source>, connector: &mut Box<dyn Connector>, done: Vec<Done>) -> Result<(Anchor, BTreeSet<TableName>)> {
-    let members: Vec<&PipeTable> = cx.tables.iter().filter(|t| !t.wanted || done.iter().any(|d| d.table == Some(t.id))).collect();
+    let leaving = leaving(cx);
+    let is_member = |t: &&PipeTable| (!t.wanted || done.iter().any(|d| d.table == Some(t.id))) && !leaving.contains(&t.id);
+    let members: Vec<&PipeTable> = cx.tables.iter().filter(is_member).collect();
     let generation = cx.ledger.draw_generation(book.now.generation);
     let versions = fetch(source, &members, generation).await?;
     let (o, options) = (&cx.options, cx.ends.extractor_options());
-    prerequisites(cx, source, &versions).await?;
+    prerequisites(cx, source, &versions, false).await?;
     let mut shape = cx.shape(true)?;
     let targets = versions.iter().map(|t| Ok(TargetTable::clone(&*shape.target(t, generation, Place::Live)?))).collect::<Result<Vec<_>>>()?;
     let mut wire = BTreeSet::new();
@@ -87,7 +95,9 @@ pub(super) fn begin_anew_if_asked(cx: &Context, book: &mut Book) -> Vec<Done> {
     for Wanted { id: want, what } in cx.ledger.wanted() {
         match what {
             Wish::CopyAll => done.push(Done { want, table: None }),
-            Wish::Copy(tables) if !cx.options.follows() => done.extend(tables.into_iter().map(|t| Done { want, table: Some(t) })),
+            Wish::Copy(tables) if !cx.options.follows() && tables.is_empty() => done.push(Done { want, table: None }),
+            // one that came just now is of the next run
+            Wish::Copy(tables) if !cx.options.follows() => done.extend(tables.into_iter().filter(|t| cx.table(*t).is_some()).map(|t| Done { want, table: Some(t) })),
             Wish::Copy(_) | Wish::Leave(_) => {}
         }
     }

@@ -210,7 +210,7 @@ impl Session {
         let last = self.book.now.tables.values().map(|m| m.generation).max().unwrap_or(0).max(self.book.now.generation);
         let generation = cx.ledger.draw_generation(last);
         let version = fetch(&mut self.source, &[listed], generation).await?.swap_remove(0);
-        prerequisites(&cx, &mut self.source, std::slice::from_ref(&version)).await.map_err(|e| if e.retry() == Retry::Manual { e.for_table(listed.name.to_string()) } else { e })?;
+        prerequisites(&cx, &mut self.source, std::slice::from_ref(&version), true).await.map_err(|e| if e.retry() == Retry::Manual { e.for_table(listed.name.to_string()) } else { e })?;
         let mut shape = cx.shape(false)?;
         let target = shape.target(&version, generation, Place::Stage)?;
         self.connector.prepare(&[TargetTable::clone(&*target)]).await.map_err(|e| e.for_table(listed.name.to_string()))?;
@@ -234,7 +234,8 @@ impl Session {
     /// ALTER PIPE ... DROP TABLE: the table leaves the stream, its rows stay at the target.
     pub(super) async fn let_go(&mut self, table: TableId, want: uuid::Uuid) -> Result<()> {
         let mut tables = self.book.now.tables.clone();
-        let was = tables.remove(&table).is_some();
+        // a pipe that only copies has left it out already, and its marks are still at the target
+        let was = tables.remove(&table).is_some() || !self.cx.options.follows();
         let target = if was && self.versions.contains_key(&table) { Some(self.live_target(table)?) } else { None };
         let whole = self.commit != Commit::PerShard;
         if let (Some(target), true) = (&target, whole) {

@@ -3,7 +3,7 @@
 
 use super::checkpoint::{self, Stage, Start, TableMark};
 use super::ledger::{Entry, Note};
-use super::provision::{fetch, prerequisites};
+use super::provision::{fetch, leaving, prerequisites};
 use super::session::{PipeTable, Session};
 use super::state::{TableEvent, TableState};
 use super::window::Window;
@@ -18,7 +18,7 @@ const FURTHEST: i64 = 1 << 24;
 impl Session {
     /// Structures at the pipe's position; of tables that are to join, today's.
     pub(super) async fn load_versions(&mut self) -> Result<()> {
-        let (cx, stored, wanted) = (self.cx.clone(), self.cx.ledger.structures().await?, self.wanted_tables());
+        let (cx, stored, wanted, leaving) = (self.cx.clone(), self.cx.ledger.structures().await?, self.wanted_tables(), leaving(&self.cx));
         for table in &cx.tables {
             let mark = self.book.now.tables.get(&table.id);
             let generation = mark.map_or(0, |m| m.generation);
@@ -31,6 +31,7 @@ impl Session {
                         self.refuse(table.id, &e).await?;
                         continue;
                     }
+                    Err(e) if e.kind() == Kind::UndefinedTable && leaving.contains(&table.id) => continue,
                     Err(e) => return Err(e),
                 },
             };
@@ -46,7 +47,7 @@ impl Session {
         let found = fetch(&mut self.source, &[table], generation).await;
         let found = found.map_err(|e| if e.kind() == Kind::UndefinedTable { about(e) } else { e })?;
         if is_to_join {
-            prerequisites(&self.cx, &mut self.source, &found).await.map_err(about)?;
+            prerequisites(&self.cx, &mut self.source, &found, true).await.map_err(about)?;
         }
         found.into_iter().next().ok_or_else(|| Error::internal("a source answered for other tables than it was asked for"))
     }
@@ -57,7 +58,8 @@ impl Session {
         let wanted = self.wanted_tables();
         let failed = |id: &TableId| self.book.now.tables.get(id).is_some_and(|m| m.state == TableState::Failed);
         let open = |id: &TableId| self.book.intent.as_ref().is_some_and(|i| i.work.contains_key(&Shard(id.0)));
-        let ids: Vec<TableId> = self.versions.keys().filter(|id| wanted.contains(id) || open(id) || (self.book.now.tables.contains_key(id) && !failed(id))).copied().collect();
+        let leaving = leaving(&self.cx);
+        let ids: Vec<TableId> = self.versions.keys().filter(|id| wanted.contains(id) || leaving.contains(id) || open(id) || (self.book.now.tables.contains_key(id) && !failed(id))).copied().collect();
         let mut tables = Vec::with_capacity(ids.len());
         for id in &ids {
             tables.push(TargetTable::clone(&*self.live_target(*id)?));

@@ -390,6 +390,11 @@ impl PipeSupervisor {
             (ConnectionEvent::Stopped, Connection::Pausing) | (ConnectionEvent::Ended, Connection::Up) => entry.step(event, None, None),
             _ => entry.live.set_connection(Connection::Paused, None, None),
         }
+        // a request that came after the last look is for another run
+        if event == ConnectionEvent::Ended && !ledger.wanted().is_empty() {
+            let asked = self.desired_version(entry.live.status().uuid);
+            entry.version.store(asked.saturating_sub(1), Ordering::Release);
+        }
         let what = if event == ConnectionEvent::Ended { "completed" } else { "stopped" };
         ledger.note(Note::Event { event: what, detail: String::new() });
         self.note_status(entry);

@@ -263,6 +263,19 @@ fn add_table(pipe: &mut Pipe, name: &ObjectName, cx: &Context<'_>) -> Result<()>
 }
 
 fn drop_tables(pipe: &mut Pipe, names: &[ObjectName], cx: &Context<'_>) -> Result<()> {
+    // what has not come yet does not come, where nobody is about to bring it
+    let rests = matches!(last_phase(pipe, cx).as_str(), "CREATED" | "PAUSED" | "FAILED" | "COMPLETED");
+    let mut there = Vec::new();
+    for name in names {
+        let found = table::synced(name, Some(pipe.source), cx)?;
+        let waits = |w: &Want| matches!(&w.request, Request::AddTable { table } if table.table == found.uuid);
+        if rests && pipe.table(&found.uuid).is_none() && pipe.want.iter().any(waits) {
+            pipe.want.retain(|w| !waits(w));
+        } else {
+            there.push(name.clone());
+        }
+    }
+    let names = &there[..];
     let leaving: BTreeSet<_> = pipe.want.iter().filter_map(|w| if let Request::DropTable { table } = &w.request { Some(*table) } else { None }).collect();
     // one that is on its way out is not taken out twice
     let tables: BTreeSet<_> = tables_of(pipe, names, cx)?.into_iter().filter(|t| !leaving.contains(t)).collect();

@@ -72,13 +72,14 @@ impl Look {
         let position = self.status.as_ref().and_then(|s| s.position.as_ref());
         let reached = || target.is_some_and(|t| position.is_some_and(|p| p.reached(t)));
         // Tables that are to come or to be copied anew are part of what is waited for.
-        let running = self.phase == Phase::Running && self.pipe.want.is_empty();
+        let done = self.pipe.want.is_empty();
+        let (running, completed) = (self.phase == Phase::Running && done, self.phase == Phase::Completed && done);
         let there = match goal {
-            Goal::RunningOrCompleted => running || self.phase == Phase::Completed,
+            Goal::RunningOrCompleted => running || completed,
             Goal::Running => running,
             Goal::CaughtUp => running && reached(),
             Goal::Paused => self.pipe.desired == Desired::Stopped && matches!(self.phase, Phase::Paused | Phase::Created | Phase::Completed),
-            Goal::Completed => self.phase == Phase::Completed,
+            Goal::Completed => completed,
         };
         there && (self.answered || goal == Goal::Paused)
     }

@@ -31,6 +31,15 @@ fn text(e: &Error) -> String {
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, layouts: &Layouts, needs: &Needs) -> Result<Vec<Finding>> {
     let mut out = Findings::default();
+    if needs.joining {
+        let client = target.connect().await?;
+        let present = present(target, &client, layouts, needs, &mut out).await?;
+        readable(target, &client, &present, &mut out).await?;
+        if needs.changes {
+            tables_of_changes(needs, &present, &mut out);
+        }
+        return Ok(out.0);
+    }
     let started = Instant::now();
     let client = match target.connect().await {
         Ok(client) => client,
@@ -120,7 +129,7 @@ async fn readable(target: &Target, client: &Client, tables: &[Arc<TableVersion>]
     Ok(())
 }
 
-async fn changes(target: &Target, client: &Client, deployment: &Deployment, needs: &Needs, present: &[Arc<TableVersion>], out: &mut Findings) -> Result<()> {
+fn tables_of_changes(needs: &Needs, present: &[Arc<TableVersion>], out: &mut Findings) {
     for table in present.iter().filter(|t| t.facts.get(fact::KIND).is_some_and(|k| k != "collection")) {
         let kind = table.facts.get(fact::KIND).map_or("", String::as_str);
         out.must("table_kind", false, format!("{} is a {kind}", table.name), "a collection", format!("Leave {} out, or copy it with realtime.enable = false.", table.name));
@@ -132,6 +141,11 @@ async fn changes(target: &Target, client: &Client, deployment: &Deployment, need
         let found = if without.is_empty() { "kept".to_string() } else { format!("not kept of {}", without.join(", ")) };
         out.must("images", without.is_empty(), found, "images of documents before and after changes", "Run db.runCommand({ collMod: ..., changeStreamPreAndPostImages: { enabled: true } }) at the source, or use full-document = 'updateLookup'.");
     }
+}
+
+async fn changes(target: &Target, client: &Client, deployment: &Deployment, needs: &Needs, present: &[Arc<TableVersion>], out: &mut Findings) -> Result<()> {
+    tables_of_changes(needs, present, out);
+    let options = needs.options.clone().unwrap_or_default();
     let scope = match (present.is_empty(), &target.database) {
         (true, Some(database)) => Scope::Database(database.clone()),
         _ => Scope::of(present),

@@ -24,6 +24,15 @@ const DAY_SECONDS: u64 = 86_400;
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, carriage: Carriage, needs: &Needs) -> Result<Vec<Finding>> {
     let mut out = Findings::default();
+    if needs.joining {
+        let mut wire = Wire::connect(target, Access::Read).await?;
+        let needs = &present(&mut wire, carriage, needs, &mut out).await?;
+        if needs.changes {
+            let all = variables(&mut wire, VARIABLES).await?;
+            tables_of_changes(&mut wire, &all, needs, &mut out).await?;
+        }
+        return Ok(out.0);
+    }
     let started = Instant::now();
     let mut wire = match Wire::connect(target, Access::Read).await {
         Ok(wire) => wire,
@@ -117,9 +126,13 @@ async fn changes(wire: &mut Wire, needs: &Needs, out: &mut Findings) -> Result<(
     replica(wire, &all, out).await?;
     server_ids(wire, &all, needs.options.as_ref().filter(|_| needs.fresh), out).await?;
     rights(wire, needs, out).await?;
+    tables_of_changes(wire, &all, needs, out).await
+}
+
+async fn tables_of_changes(wire: &mut Wire, all: &HashMap<String, String>, needs: &Needs, out: &mut Findings) -> Result<()> {
     log_filter(wire, needs, out).await?;
     // MySQL 9.6 can do cascades where they are logged
-    if !needs.inserts_only && get("innodb_native_foreign_keys").is_none_or(|v| v.eq_ignore_ascii_case("on")) {
+    if !needs.inserts_only && all.get("innodb_native_foreign_keys").is_none_or(|v| v.eq_ignore_ascii_case("on")) {
         cascades(wire, needs, out).await?;
     }
     let before = out.0.len();
@@ -280,6 +293,9 @@ fn table_needs(table: &TableVersion, inserts_only: bool, out: &mut Findings) {
             let found = format!("column {} of {name} is {}", column.name, column.native);
             return out.must("column_format", false, found, "fractional seconds in the form of MySQL 5.6", hint);
         }
+        if let Some(e) = unclear_label(column) {
+            return out.must("labels", false, format!("{name}: {}", e.message()), "labels that the catalog shows as they are", e.hint().unwrap_or_default());
+        }
         if let MyType::Text(set) = MyType::parse(&column.native)
             && !charset::is_readable(&set)
         {
@@ -292,6 +308,3 @@ fn table_needs(table: &TableVersion, inserts_only: bool, out: &mut Findings) {
         out.must("key", false, format!("{name} has no key"), "a primary key or a unique index over columns that are NOT NULL", hint);
     }
 }
-        if let Some(e) = unclear_label(column) {
-            return out.must("labels", false, format!("{name}: {}", e.message()), "labels that the catalog shows as they are", e.hint().unwrap_or_default());
-        }

@@ -20,6 +20,15 @@ const STANDBY_DECODES: u32 = 160_000;
 /// All findings; a server that can't be reached is the only one then.
 pub(super) async fn findings(target: &Target, needs: &Needs) -> Result<Vec<Finding>> {
     let mut out = Findings::default();
+    if needs.joining {
+        let session = Session::connect(target, Access::Read).await?;
+        let needs = &present(&session, needs, &mut out).await?;
+        row_security(needs, &mut out);
+        if needs.changes {
+            tables_of_changes(&session, needs, &mut out).await?;
+        }
+        return Ok(out.0);
+    }
     let started = Instant::now();
     let session = match Session::connect(target, Access::Read).await {
         Ok(session) => session,
@@ -80,26 +89,35 @@ async fn general(session: &Session, needs: &Needs, out: &mut Findings) -> Result
     if needs.write {
         out.must("create_right", may_create, if may_create { "may create schemas" } else { "may not create schemas" }, "CREATE on the database, for the schema _standpipe", "Run GRANT CREATE ON DATABASE ... TO the source's role.");
     }
+    row_security(needs, out);
+    Ok(())
+}
+
+fn row_security(needs: &Needs, out: &mut Findings) {
     let hidden: Vec<_> = needs.tables.iter().filter(|t| t.facts.get(fact::ROW_SECURITY).is_some_and(|v| v == "true")).map(|t| t.name.to_string()).collect();
     if !hidden.is_empty() {
         out.must("row_security", false, format!("policies hide rows of {}", hidden.join(", ")), "a role that sees all rows", "Run ALTER ROLE ... BYPASSRLS for the source's role.");
     }
-    Ok(())
 }
 
 async fn changes(session: &Session, needs: &Needs, out: &mut Findings) -> Result<()> {
     let options = needs.options.clone().unwrap_or_default();
     server(session, &options, out).await?;
+    if let Some(name) = options.get("slot-name").filter(|_| needs.fresh) {
+        let slot = session.query_opt("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name]).await;
+        let there = slot.map_err(failed("could not look for the replication slot"))?.is_some();
+        out.must("slot_name", !there, if there { format!("slot \"{name}\" exists") } else { "free".into() }, "a name that is free", "Choose another slot-name, or drop the slot if nothing uses it.");
+    }
+    tables_of_changes(session, needs, out).await
+}
+
+async fn tables_of_changes(session: &Session, needs: &Needs, out: &mut Findings) -> Result<()> {
+    let options = needs.options.clone().unwrap_or_default();
     let given = options.get("publication-name").is_some();
     if given {
         user_publication(session, needs, &options, out).await?;
     } else if !needs.tables.is_empty() {
         owned(session, needs, out).await?;
-    }
-    if let Some(name) = options.get("slot-name").filter(|_| needs.fresh) {
-        let slot = session.query_opt("SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name]).await;
-        let there = slot.map_err(failed("could not look for the replication slot"))?.is_some();
-        out.must("slot_name", !there, if there { format!("slot \"{name}\" exists") } else { "free".into() }, "a name that is free", "Choose another slot-name, or drop the slot if nothing uses it.");
     }
     let operations = if needs.inserts_only { Operations { insert: true, update: false, delete: false } } else { Operations::new(&options) };
     let via_root = options.get("publish-via-partition-root").is_none() || options.flag("publish-via-partition-root");
