@@ -96,7 +96,9 @@ async fn look(engine: &Engine, snapshot: &Arc<Snapshot>, pipe: &NewPipe) -> Resu
         Err(e) if e.retry() == Retry::Manual => (Vec::new(), Some(e)),
         Err(e) => return Err(name_end(e, "target", &target_name(pipe))),
     };
-    let notices = prepared.iter().flat_map(|p| p.notices.iter().map(Notice::new)).chain(model_differences(pipe, snapshot, &tables)).collect();
+    let truncates = pipe.record.connector.get("on-existing-rows").and_then(|v| v.plain()).is_some_and(|v| v.eq_ignore_ascii_case("truncate"));
+    let emptied = prepared.iter().filter(|p| truncates && p.has_rows).map(|p| Notice::new(format!("the rows of table {} at the target are removed before it is copied", p.target)));
+    let notices = prepared.iter().flat_map(|p| p.notices.iter().map(Notice::new)).chain(emptied).chain(model_differences(pipe, snapshot, &tables)).collect();
     Ok(Reached { tables, targets, processed, prepared, refused, notices })
 }
 

@@ -194,6 +194,8 @@ impl Live {
                 t.phase = i.shown.get(&t.table_id).copied().unwrap_or(t.phase);
                 t.snapshot_percent = i.chunks.get(&t.table_id).map(|(done, all)| if *all == 0 { 100.0 } else { *done as f64 / *all as f64 * 100.0 });
                 t.lag_seconds = t.last_change_at.and(lag);
+                // an estimate that was too low is known to be that much too low
+                t.snapshot_rows_total = t.snapshot_rows_total.map(|estimate| estimate.max(t.snapshot_rows));
                 t
             }).collect(),
             operators: vec![operator(0, "extractor", 1), operator(1, "processor", 1), operator(2, "connector", i.parallelism)],

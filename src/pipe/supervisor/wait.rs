@@ -40,7 +40,8 @@ impl PipeSupervisor {
             }
             look.will_come(goal)?;
             if timeout.is_some_and(|t| began.elapsed() >= t) {
-                return Err(Error::new(Kind::Cancelled, "canceling statement due to timeout of WAIT").with_detail(format!("the phase is {}", look.phase)));
+                let e = Error::new(Kind::Cancelled, "canceling statement due to timeout of WAIT").with_detail(format!("the phase is {}", look.phase));
+                return Err(look.explain(e));
             }
             tokio::time::sleep(WAIT_STEP).await;
         }
@@ -84,6 +85,13 @@ impl Look {
         there && (self.answered || goal == Goal::Paused)
     }
 
+    /// With what is wrong with the pipe, if anything is.
+    fn explain(&self, e: Error) -> Error {
+        let Some(fault) = self.status.as_ref().and_then(|s| s.exception.as_ref()) else { return e };
+        let e = fault.detail.iter().fold(e.with_detail(&fault.message), |e, d| e.with_detail(d));
+        fault.hint.iter().fold(e, |e, h| e.with_hint(h))
+    }
+
     /// Errors: it will not come there by itself.
     fn will_come(&self, goal: Goal) -> Result<()> {
         let name = &self.pipe.name;
@@ -93,12 +101,7 @@ impl Look {
         // Where all of its tables have FAILED, a running pipe may have been asked to copy them anew.
         let asked = !self.pipe.want.is_empty() && self.status.as_ref().is_some_and(|s| s.connection != Connection::Failed);
         if self.phase == Phase::Failed && self.answered && !asked {
-            let mut e = Error::new(Kind::WrongPhase, format!("pipe \"{name}\" has FAILED"));
-            if let Some(fault) = self.status.as_ref().and_then(|s| s.exception.as_ref()) {
-                e = fault.detail.iter().fold(e.with_detail(&fault.message), |e, d| e.with_detail(d));
-                e = fault.hint.iter().fold(e, |e, h| e.with_hint(h));
-            }
-            return Err(e);
+            return Err(self.explain(Error::new(Kind::WrongPhase, format!("pipe \"{name}\" has FAILED"))));
         }
         if self.pipe.desired == Desired::Stopped {
             return Err(Error::new(Kind::WrongPhase, format!("pipe \"{name}\" is STOPPED")).with_hint(format!("Run START PIPE {name}.")));
