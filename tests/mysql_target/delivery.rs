@@ -59,6 +59,11 @@ async fn set_up_is_repeatable_and_refuses_what_is_not_ours() {
     let foreign = target(small_table("u"), 2, 1);
     let e = other.connector().prepare(&[(*foreign).clone()]).await.expect_err("refused");
     assert_eq!(e.sqlstate(), "55000", "{e}");
+    // of a table that is there a new copy may be made, whoever makes tables
+    let careful = Pipe::new(&server, &[("create-table", "false")]);
+    let copy = |name: &str| TargetTable { place: Place::Stage, ..(*target(small_table(name), 2, 1)).clone() };
+    careful.connector().prepare(&[copy("u")]).await.expect("it is there");
+    assert_eq!(careful.connector().prepare(&[copy("nothing")]).await.expect_err("refused").kind(), Kind::UndefinedTable);
     // a new generation of ours begins empty
     let mut run = pipe.begin(&tables).await.expect("begins");
     run.set_up(&[target(small_table("t"), 1, 2)]).await.expect("sets up");

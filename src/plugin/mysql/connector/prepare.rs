@@ -137,7 +137,7 @@ impl Survey {
 
     fn create(&self, t: &TargetTable, settings: &Settings, prepared: &mut Prepared, o: &mut Obstacles) -> Result<()> {
         let (native, p) = (is_native(&t.table), &settings.policies);
-        if !p.create_table {
+        if !p.create_table && (t.place == Place::Live || self.table(&t.target).is_none()) {
             o.add(Kind::UndefinedTable, format!("table {} does not exist at the target", t.target), "Create it, or use 'create-table' = 'true'.");
         }
         if t.place == Place::Live && !self.schemas.contains(&t.target.schema) {

@@ -145,7 +145,7 @@ impl Survey {
 
     fn create(&self, t: &TargetTable, settings: &Settings, creation: &mut Creation, prepared: &mut Prepared, o: &mut Obstacles) -> Result<()> {
         let native = ddl::is_native(&t.table);
-        if !settings.create_table {
+        if !settings.create_table && (t.place == Place::Live || self.relation(&t.target).is_none()) {
             o.add(Kind::UndefinedTable, format!("table {} does not exist at the target", t.target), "Create it, or use 'create-table' = 'true'.");
         }
         if t.place == Place::Live {
