@@ -507,6 +507,15 @@ def raw_documents(mongo, database, collection):
     return [bytes(d.raw) for d in mongo.client[database].get_collection(collection, CodecOptions(document_class=RawBSONDocument)).find()]
 
 
+def put(mongo, database, collection, operation, *documents):
+    """Documents as bytes, through the driver."""
+    from bson.codec_options import CodecOptions, DatetimeConversion
+    from bson.raw_bson import RawBSONDocument
+    # the driver looks into some: it must not stumble over dates that Python has not
+    options = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
+    getattr(mongo.client[database][collection], operation)(*(RawBSONDocument(d, options) for d in documents))
+
+
 def at_mongo(mongo, place, tables):
     """Rows of tables as documents: the key is `_id`, and every column is a field."""
     out = {}
@@ -547,6 +556,10 @@ class Bench:
             self.servers["mysql56"].sql("", "create database target character set utf8mb4")
             self.source("to_mysql", f"type = 'mysql', host = '127.0.0.1', port = {self.servers['mysql56'].port}, database = 'target', user = 'root', password = '{PASSWORD}', sslmode = 'disable'")
         self.source("to_mongo", f"type = 'mongodb', host = '127.0.0.1', port = {self.mongo.port}, database = 'target'")
+
+    def mysql(self, target):
+        """The server of such a target."""
+        return self.servers["mysql56" if target == "mysql" else target]
 
     def targets(self):
         """Those that there are servers of."""
@@ -596,7 +609,7 @@ class Bench:
     def at(self, target, place, tables):
         """What a target has: of PostgreSQL by itself, of the lake by Standpipe's own SQL."""
         if target in ("maria", "mysql"):
-            return at_mysql(self.servers["mysql56" if target == "mysql" else target], place, tables)
+            return at_mysql(self.mysql(target), place, tables)
         if target == "mongo":
             return at_mongo(self.mongo, place, tables)
         if target == "lake":
@@ -856,11 +869,7 @@ class Documents:
                 self.names[block + i] = name
 
     def put(self, collection, operation, *documents):
-        from bson.codec_options import CodecOptions, DatetimeConversion
-        from bson.raw_bson import RawBSONDocument
-        # the driver looks into some: it must not stumble over dates that Python has not
-        options = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
-        getattr(self.bench.mongo.client["bson"][collection], operation)(*(RawBSONDocument(d, options) for d in documents))
+        put(self.bench.mongo, "bson", collection, operation, *documents)
 
     def row(self, block, i, value):
         return document(("_id", i32(block + i)), ("v", value), ("a", array(value, doc(("n", value)))))
@@ -956,7 +965,7 @@ class Documents:
         """`_id` and `doc` as texts."""
         import psycopg
         if target in ("maria", "mysql"):
-            lines = self.bench.servers["mysql56" if target == "mysql" else target].sql("bson_copy", f"{SESSION}select hex(_id), hex(doc) from {collection}")
+            lines = self.bench.mysql(target).sql("bson_copy", f"{SESSION}select hex(_id), hex(doc) from {collection}")
             return [tuple(bytes.fromhex(x).decode() for x in line.split("\t")) for line in lines.splitlines()]
         place = {"pg": "bson_copy", "lake": "bson_copy", "select": "bson"}[target]
         connect = {"pg": lambda: psycopg.connect(self.bench.pg.url("crossing")), "lake": lambda: self.bench.wire("standpipe"), "select": lambda: self.bench.wire("documents")}[target]

@@ -5,7 +5,7 @@ is of which type is said here anew, from docs/mongodb.md. Part of crossing.py.
 import re, struct
 from decimal import Decimal
 
-from crossing import CHANGED, INSERTED, SNAPSHOT, TARGETS, UPDATED, at_mysql, bson_values, canonical, decimal128, document, elements, exact_json, i32, null, of_bson, of_wire, raw_documents, Column
+from crossing import CHANGED, INSERTED, SNAPSHOT, UPDATED, at_mysql, bson_values, canonical, decimal128, document, elements, exact_json, i32, null, of_bson, of_wire, put, raw_documents, Column
 
 # Name, declared type, kind of the canonical text.
 COLUMNS = [("b", "bool", "int"), ("i", "int", "int"), ("l", "bigint", "int"), ("d", "float8", "double"), ("n", "numeric", "dec"), ("t", "text", "text"), ("y", "bytea", "bytes"), ("u", "uuid", "uuid"),
@@ -66,10 +66,10 @@ def year(v):
 LOST = {
     "pg": lambda kind, v: kind == "text" and "\0" in v,
     "maria": lambda kind, v: kind == "datetime" and not 0 <= year(v) <= 9999 or kind == "double" and v[:3] in ("7ff", "fff"),
-    "mysql": lambda kind, v: kind == "datetime" and not 0 <= year(v) <= 9999 or kind == "double" and v[:3] in ("7ff", "fff"),
     "mongo": lambda kind, v: kind == "dec" and len(v.lstrip("-").replace(".", "").strip("0")) > 34,
     "lake": lambda kind, v: kind == "datetime" and year(v) < 1,
 }
+LOST["mysql"] = LOST["maria"]
 
 
 class Declared:
@@ -82,10 +82,7 @@ class Declared:
         self.columns = [Column(name, sqltype, [], kind) for name, sqltype, kind in COLUMNS]
 
     def put(self, operation, *documents):
-        from bson.codec_options import CodecOptions, DatetimeConversion
-        from bson.raw_bson import RawBSONDocument
-        options = CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
-        getattr(self.bench.mongo.client["typed"]["docs"], operation)(*(RawBSONDocument(d, options) for d in documents))
+        put(self.bench.mongo, "typed", "docs", operation, *documents)
 
     def row(self, block, i, value):
         return document(("_id", i32(block + i)), ("v", value), ("more", i32(i)))
@@ -141,7 +138,7 @@ class Declared:
         import psycopg
         if target in ("maria", "mysql"):
             table = type("T", (), {"name": "docs", "key": False, "columns": self.columns})
-            rows = at_mysql(self.bench.servers["mysql56" if target == "mysql" else target], "typed_copy", [table], label="_id")["docs"]
+            rows = at_mysql(self.bench.mysql(target), "typed_copy", [table], label="_id")["docs"]
             return {i: {c.name: self.shown(c.kind, row[c.name]) for c in self.columns} for i, row in rows.items()} if isinstance(rows, dict) else rows
         if target == "mongo":
             out = {}
